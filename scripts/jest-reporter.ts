@@ -37,9 +37,7 @@ export function formatCounts(counts: Counts): string {
 /** What to print for one skipped test, by its full name as jest reports it. */
 export function describeSkip(fullName: string): string {
   const groups = SKIP_TITLE.exec(fullName)?.groups;
-  return groups === undefined
-    ? `SKIPPED ${fullName}: no reason given`
-    : `SKIPPED ${groups['name']}: ${groups['reason']}`;
+  return groups === undefined ? `SKIPPED ${fullName}: no reason given` : `SKIPPED ${groups.name}: ${groups.reason}`;
 }
 
 /** Prints why tests were skipped and, as the very last line of the process, the counts. */
