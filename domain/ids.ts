@@ -1,0 +1,42 @@
+/** Names that everything else hangs on. Pure; never random. */
+
+/** The Temporal workflow id of a run. */
+export function workflowIdOf(run: string): string {
+  return `run/${run}`;
+}
+
+/** The run a workflow id stands for, or null where it is no run's. */
+export function runOfWorkflowId(workflowId: string): string | null {
+  return workflowId.startsWith('run/') ? workflowId.slice(4) : null;
+}
+
+/** Steward's own id of the nth call (from 0) of a turn (from 1). */
+export function callIdOf(turn: number, index: number): string {
+  return `${turn}.${index}`;
+}
+
+/** Turn and index of a call id; null where the text is none. */
+export function parseCallId(callId: string): { readonly turn: number; readonly index: number } | null {
+  const match = /^([1-9]\d{0,5})\.(\d{1,3})$/.exec(callId);
+  return match ? { turn: Number(match[1]), index: Number(match[2]) } : null;
+}
+
+/** The idempotency key of a recorded call: never a hash of arguments, never random. */
+export function keyOf(run: string, callId: string): string {
+  return `${run}/${callId}`;
+}
+
+/** The idempotency key of the undo of a recorded call. */
+export function undoKeyOf(run: string, callId: string): string {
+  return `${run}/${callId}/undo`;
+}
+
+/** Ledger account of one run. */
+export function runAccount(run: string): string {
+  return `run/${run}`;
+}
+
+/** Ledger account of a tenant's calendar month (UTC). `at` in milliseconds since 1970. */
+export function tenantMonthAccount(at: number): string {
+  return `tenant-month/${new Date(at).toISOString().slice(0, 7)}`;
+}

@@ -1,0 +1,106 @@
+import type { ErrorCode } from '../errors.ts';
+import type { ClosedStatus, StopReason } from '../run.ts';
+
+/**
+ * The activities of a run, as its workflow calls them. Inputs and results stand in workflow histories: small, plain,
+ * fields added and never renamed. All are safe to run again: the first stored outcome wins.
+ */
+export interface RunActivities {
+  /** One model call, stored before anything is done about it, and its calls judged. */
+  think(input: ThinkInput): Promise<ThinkResult>;
+  /** One tool call: resolved if started before, authorised, executed, stored. */
+  act(input: ActInput): Promise<ActResult>;
+  /** What was decided about an approval; a signed decision is verified and recorded by the guard first. */
+  confirmDecision(input: ConfirmDecisionInput): Promise<ConfirmDecisionResult>;
+  /** Settles what is left in flight and writes the end of the run. */
+  closeRun(input: CloseRunInput): Promise<CloseRunResult>;
+}
+
+export interface ThinkInput {
+  readonly tenant: string;
+  readonly run: string;
+  readonly turn: number;
+  /** Active time used so far, in milliseconds: for the 75 % warning. */
+  readonly activeMs: number;
+}
+
+export type ThinkResult =
+  | {
+      readonly kind: 'calls';
+      readonly calls: readonly JudgedCall[];
+      readonly tokens: number;
+      readonly costMicroUsd: number;
+    }
+  | { readonly kind: 'final'; readonly tokens: number; readonly costMicroUsd: number }
+  /** Not affordable: nothing was called. */
+  | { readonly kind: 'budget'; readonly level: 'run' | 'tenant_month'; readonly needMicroUsd: number }
+  | {
+      readonly kind: 'stop';
+      readonly reason: StopReason;
+      readonly message: string;
+      readonly tokens: number;
+      readonly costMicroUsd: number;
+    };
+
+/** One call as the guard judged it. Optional fields are absent, not null, to keep histories short. */
+export interface JudgedCall {
+  readonly id: string;
+  readonly tool: string;
+  readonly verdict: 'allow' | 'deny' | 'ask';
+  /** Deny only. */
+  readonly code?: ErrorCode;
+  /** Ask only. */
+  readonly approval?: string;
+  /** Ask only: milliseconds since 1970. */
+  readonly expiresAt?: number;
+  readonly digest?: string;
+  /** Resource keys; absent where there are none. */
+  readonly keys?: readonly string[];
+  /** Present and true for tools with effect. */
+  readonly effect?: boolean;
+  readonly timeoutMs?: number;
+  /** First 16 hex digits of SHA-256 over tool and arguments: for the loop guard. */
+  readonly sig: string;
+}
+
+export interface ActInput {
+  readonly tenant: string;
+  readonly run: string;
+  readonly call: string;
+  readonly digest: string;
+}
+
+export interface ActResult {
+  /** done: the tool answered; refused: the domain said no; denied: the guard said no; failed: it did not take place. */
+  readonly outcome: 'done' | 'refused' | 'denied' | 'failed' | 'outcome_unknown';
+}
+
+export interface ConfirmDecisionInput {
+  readonly tenant: string;
+  readonly run: string;
+  readonly call: string;
+  readonly approval: string;
+  readonly signed?: string;
+}
+
+export interface ConfirmDecisionResult {
+  readonly state: 'open' | 'approved' | 'denied' | 'expired' | 'void';
+  /** True where a signed decision was given and did not verify. */
+  readonly forged?: boolean;
+}
+
+export interface CloseRunInput {
+  readonly tenant: string;
+  readonly run: string;
+  readonly status: ClosedStatus;
+  readonly reason: StopReason | null;
+  readonly message?: string;
+  /** True: record calls that cannot be resolved as outcome_unknown and close all the same. */
+  readonly giveUp?: boolean;
+}
+
+export interface CloseRunResult {
+  readonly costMicroUsd: number;
+  readonly steps: number;
+  readonly unknown: number;
+}
