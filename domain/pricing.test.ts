@@ -15,7 +15,12 @@ const tokens = fc.nat({ max: 2_000_000 });
 /** Usage of a call whose prompt has at most `input` tokens and whose answer at most `output`. */
 const within = (input: number, output: number): fc.Arbitrary<Usage> =>
   fc
-    .tuple(fc.nat({ max: input }), fc.nat({ max: input }), fc.nat({ max: output }), fc.double({ min: 0, max: 1, noNaN: true }))
+    .tuple(
+      fc.nat({ max: input }),
+      fc.nat({ max: input }),
+      fc.nat({ max: output }),
+      fc.double({ min: 0, max: 1, noNaN: true }),
+    )
     .map(([a, b, out, share]) => ({
       input: Math.min(a, b),
       cacheRead: Math.max(a, b) - Math.min(a, b),

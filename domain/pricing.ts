@@ -29,7 +29,8 @@ export function priceRow(model: string, at: Date): PriceRow {
 export function priceOf(model: string, usage: Usage, at: Date): number {
   const row = priceRow(model, at);
   const prompt = usage.input + usage.cacheRead + usage.cacheWrite;
-  const prices = row.longPrompt !== undefined && prompt > row.longPrompt.aboveTokens ? row.longPrompt.prices : row.prices;
+  const prices =
+    row.longPrompt !== undefined && prompt > row.longPrompt.aboveTokens ? row.longPrompt.prices : row.prices;
   return roundedUp(FIELDS.reduce((sum, field) => sum + cost(usage[field], prices[field]), 0n));
 }
 
