@@ -1,0 +1,57 @@
+import type { RunStatus, StopReason } from './run.ts';
+import type { Change } from './tools.ts';
+
+/**
+ * The journal of a run: what every screen and stream reads. Each kind with what it says; money in micro-USD, times in
+ * milliseconds since 1970. Kinds and fields are added, never renamed.
+ */
+export interface EventData {
+  'run.created': { readonly agent: string; readonly agentHash: string; readonly actingUser: string; readonly startedBy: string };
+  'run.queued': { readonly reason: string; readonly until: number };
+  'run.started': { readonly model: string };
+  'run.cancelling': { readonly by: string; readonly reason: string };
+  'run.paused': { readonly by: string; readonly reason: string; readonly until: number };
+  'run.resumed': { readonly by: string };
+  /** A model call was reserved for and begins. */
+  'turn.started': { readonly model: string; readonly attempt: number; readonly reserved: number };
+  /** The model's message is stored. `calls`: what it proposes. */
+  'turn.answered': {
+    readonly model: string;
+    readonly cost: number;
+    readonly spent: number;
+    readonly text: string;
+    readonly calls: readonly { readonly id: string; readonly tool: string }[];
+  };
+  /** A model call that failed; Temporal runs it again where `retrying`. */
+  'turn.failed': { readonly code: string; readonly message: string; readonly cost: number; readonly retrying: boolean };
+  'limit.warning': { readonly limit: string; readonly used: number; readonly of: number };
+  'budget.exhausted': { readonly level: string; readonly need: number; readonly until: number };
+  'budget.raised': { readonly by: string; readonly add: number; readonly limit: number; readonly reason: string };
+  'tool.denied': { readonly tool: string; readonly code: string; readonly reason: string };
+  'approval.asked': {
+    readonly approval: string;
+    readonly tool: string;
+    readonly tier: number;
+    readonly why: readonly string[];
+    readonly digest: string;
+    readonly expiresAt: number;
+    readonly summary: string;
+  };
+  'approval.decided': { readonly approval: string; readonly answer: string; readonly by: string; readonly reason: string };
+  'approval.expired': { readonly approval: string };
+  'approval.refused': { readonly approval: string; readonly code: string };
+  'tool.started': { readonly tool: string; readonly catalog: string; readonly attempt: number; readonly approvedBy: string };
+  'tool.done': { readonly tool: string; readonly change: Change | null; readonly undoable: boolean; readonly repeated: boolean };
+  'tool.refused': { readonly tool: string; readonly code: string; readonly message: string };
+  'tool.failed': { readonly tool: string; readonly code: string; readonly message: string };
+  'tool.outcome_unknown': { readonly tool: string; readonly message: string };
+  'run.closed': {
+    readonly status: RunStatus;
+    readonly reason: StopReason | null;
+    readonly message: string;
+    readonly cost: number;
+    readonly outcome: string;
+  };
+}
+
+export type EventKind = keyof EventData;
