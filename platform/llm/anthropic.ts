@@ -1,0 +1,127 @@
+import Anthropic from '@anthropic-ai/sdk';
+import { Stream } from '@anthropic-ai/sdk/streaming';
+import { StewardError } from '#domain/errors.ts';
+import type { ModelAnswer, ModelPort, ModelRequest } from '#domain/ports/model.ts';
+import { AnswerReader, badAnswer } from './anthropic-answer.ts';
+import { toModelError } from './anthropic-errors.ts';
+import { inputTokenUpperBound, toBody } from './anthropic-request.ts';
+import { Watch } from './watch.ts';
+
+/** All waits are in milliseconds. */
+export interface AnthropicOptions {
+  readonly apiKey: string;
+  /** Default: the provider's own. The offline model and gateways have theirs. */
+  readonly baseUrl?: string;
+  /** From sending the request to the first byte of the answer. Default 180,000: long prompts take their time. */
+  readonly responseTimeoutMs?: number;
+  /** Silence within the stream; pings count as a sign of life. Default 60,000. */
+  readonly idleTimeoutMs?: number;
+  /** The whole call. Default 600,000. */
+  readonly requestTimeoutMs?: number;
+  /** The most that one answer's stream may carry. Default 16 MiB. */
+  readonly maxAnswerBytes?: number;
+}
+
+/** A connection that has said all may be used again if it ends within this; else it is closed. */
+const FAREWELL_MS = 250;
+
+/**
+ * The model adapter over the Anthropic SDK; throws MODEL_AUTH where the key is blank. `complete` throws StewardError with a `MODEL_*` code or CANCELLED; see
+ * `toModelError` for its details. An answer with stop `length` or `refusal` may be empty: what to do is the caller's.
+ */
+export function createAnthropicModel(options: AnthropicOptions): ModelPort {
+  if (options.apiKey.trim() === '') {
+    throw new StewardError('MODEL_AUTH', 'There is no API key for the model provider. Set ANTHROPIC_API_KEY.');
+  }
+  const client = new Anthropic({
+    apiKey: options.apiKey,
+    baseURL: options.baseUrl ?? 'https://api.anthropic.com',
+    maxRetries: 0,
+    timeout: options.requestTimeoutMs ?? 600_000,
+    // The SDK would log pieces of the conversation, and tell a third party our trace ids.
+    logLevel: 'off',
+    openTelemetry: { propagation: false, traces: { contentMode: 'metadata_only' } },
+  });
+  return {
+    complete: (request, onText, signal) => complete(client, options, request, onText, signal as AbortSignal),
+    estimateInputTokens: inputTokenUpperBound,
+  };
+}
+
+async function complete(
+  client: Anthropic,
+  options: AnthropicOptions,
+  request: ModelRequest,
+  onText: (delta: string) => void,
+  signal: AbortSignal,
+): Promise<ModelAnswer> {
+  if (signal.aborted) throw new StewardError('CANCELLED', 'The model call was cancelled before it was made.');
+  const reader = new AnswerReader(request, onText);
+  const watch = new Watch(signal, options.requestTimeoutMs ?? 600_000);
+  try {
+    watch.allowSilence(options.responseTimeoutMs ?? 180_000);
+    const response = await client.messages.create(toBody(request), { signal: watch.signal }).asResponse();
+    requireEventStream(response);
+    watch.allowSilence(options.idleTimeoutMs ?? 60_000);
+    await read(response, reader, watch, options.maxAnswerBytes ?? 16 * 1024 * 1024);
+    // The SDK's stream ends without a word when it was aborted.
+    watch.signal.throwIfAborted();
+    if (!reader.complete) throw new Error('the stream ended before message_stop');
+    return reader.answer(response.headers.get('request-id'));
+  } catch (error) {
+    const usage = reader.counted ? reader.usage() : null;
+    throw toModelError({ error, endedBy: watch.endedBy, usage, now: Date.now() });
+  } finally {
+    watch.stop();
+  }
+}
+
+async function read(response: Response, reader: AnswerReader, watch: Watch, maxBytes: number): Promise<void> {
+  const tapped = new Response(response.body?.pipeThrough(tap(watch, maxBytes)) ?? null);
+  try {
+    for await (const { event, data } of Stream.rawEvents(tapped)) {
+      if (event === 'error') throw eventError(data);
+      if (event === 'ping' || data === '') continue;
+      reader.take(data);
+      if (reader.complete) watch.allowSilence(FAREWELL_MS);
+    }
+  } catch (error) {
+    if (!reader.complete) throw error;
+    watch.forgive();
+  }
+}
+
+/** Sees every byte: comment lines and pings are signs of life that never become events. */
+function tap(watch: Watch, maxBytes: number): TransformStream<Uint8Array, Uint8Array> {
+  let bytes = 0;
+  return new TransformStream({
+    transform(chunk, controller) {
+      watch.sign();
+      bytes += chunk.byteLength;
+      if (bytes > maxBytes) throw badAnswer(`more than ${maxBytes} bytes`);
+      controller.enqueue(chunk);
+    },
+  });
+}
+
+function requireEventStream(response: Response): void {
+  const type = response.headers.get('content-type') ?? 'nothing';
+  if (!type.startsWith('text/event-stream')) throw badAnswer(`"${type}" where a stream of events was asked for`);
+}
+
+/** An error within a stream has no status any more; it is told by its type. */
+function eventError(data: string): unknown {
+  const body = safeJson(data) as { error?: { type?: unknown; message?: unknown } } | null;
+  return {
+    type: typeof body?.error?.type === 'string' ? body.error.type : 'api_error',
+    apiMessage: typeof body?.error?.message === 'string' ? body.error.message : null,
+  };
+}
+
+function safeJson(data: string): unknown {
+  try {
+    return JSON.parse(data);
+  } catch {
+    return null;
+  }
+}
