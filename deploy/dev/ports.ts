@@ -1,0 +1,101 @@
+/** Ports of the embedded default: where they come from, and a clear word when one is taken. */
+
+import { connect, createServer } from 'node:net';
+import { StewardError } from '#domain/errors.ts';
+
+/** Every server of the embedded default listens here and nowhere else. */
+export const LOOPBACK = '127.0.0.1';
+
+const CONNECT_MS = 1_000;
+
+/** Shifts every port that is not set on its own, so that two clones can run side by side. */
+export const OFFSET_VARIABLE = 'STEWARD_PORT_OFFSET';
+
+/** One port: what wants it, and the variable that changes it. */
+export interface PortSpec {
+  /** For people: `the Temporal Web UI`. */
+  readonly what: string;
+  readonly variable: string;
+  readonly fallback: number;
+}
+
+/**
+ * The port for a spec: its variable, else its default plus STEWARD_PORT_OFFSET. 0 asks for any free port.
+ *
+ * @throws StewardError INVALID_REQUEST when a variable is not a port number.
+ */
+export async function portOf(
+  spec: PortSpec,
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): Promise<number> {
+  const own = env[spec.variable];
+  if (own !== undefined && own !== '') {
+    const port = wholeNumber(spec.variable, own);
+    return port === 0 ? await freePort() : port;
+  }
+  const offset = env[OFFSET_VARIABLE];
+  return spec.fallback + (offset === undefined || offset === '' ? 0 : wholeNumber(OFFSET_VARIABLE, offset));
+}
+
+/**
+ * Makes sure that nothing listens on a loopback port.
+ *
+ * @throws StewardError WRONG_STATE naming the port, what wanted it and the variable that changes it.
+ */
+export async function assertPortFree(port: number, spec: Pick<PortSpec, 'what' | 'variable'>): Promise<void> {
+  const problem = (await bindProblem(port)) ?? ((await answers(port)) ? 'is taken by another program' : undefined);
+  if (problem === undefined) return;
+  throw new StewardError(
+    'WRONG_STATE',
+    `Port ${port}, wanted for ${spec.what}, ${problem}. Stop that program, or set ${spec.variable} to another port ` +
+      `(${OFFSET_VARIABLE}=100 moves all of Steward's ports at once).`,
+    { details: { port, variable: spec.variable } },
+  );
+}
+
+/** A loopback port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done, fail) => {
+    server.once('error', fail);
+    server.listen(0, LOOPBACK, done);
+  });
+  const address = server.address();
+  await new Promise((done) => server.close(done));
+  if (address === null || typeof address === 'string') throw new StewardError('INTERNAL', 'No free port was given.');
+  return address.port;
+}
+
+function bindProblem(port: number): Promise<string | undefined> {
+  return new Promise((done) => {
+    const server = createServer();
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE') done('is taken by another program');
+      else if (error.code === 'EACCES') done('may not be used by this account');
+      else done(`cannot be used (${error.code ?? error.message})`);
+    });
+    server.listen(port, LOOPBACK, () => server.close(() => done(undefined)));
+  });
+}
+
+/** Some systems let a loopback port be bound beside one that listens on every address. */
+function answers(port: number): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = connect({ port, host: LOOPBACK, timeout: CONNECT_MS });
+    const finish = (listening: boolean) => {
+      socket.destroy();
+      done(listening);
+    };
+    socket.once('connect', () => finish(socket.localPort !== socket.remotePort));
+    socket.once('timeout', () => finish(false));
+    socket.once('error', () => finish(false));
+  });
+}
+
+function wholeNumber(variable: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0 || value > 65_535) {
+    throw new StewardError('INVALID_REQUEST', `${variable} must be a number from 0 to 65535, not "${text}".`);
+  }
+  return value;
+}
