@@ -1,0 +1,2 @@
+export { agentRun } from './agent-run/agent-run.ts';
+export { maintenance } from './maintenance/maintenance.ts';
