@@ -6,7 +6,6 @@ const GOOD = {
   STEWARD_AUTH_ISSUER: 'https://issuer.example',
   STEWARD_AUTH_AUDIENCE: 'steward',
   STEWARD_AUTH_JWKS: '/keys/auth.json',
-  STEWARD_GRANT_JWKS: '/keys/grants.json',
 };
 
 test('common variables have defaults where one makes sense', () => {

@@ -37,11 +37,22 @@ export const serviceVariables = {
   STEWARD_AUTH_AUDIENCE: required('the audience bearer tokens must name'),
   /** Public keys of the issuer: path or URL of a JWKS. */
   STEWARD_AUTH_JWKS: required("path or URL of the JWKS with the issuer's public keys"),
-  /** Public keys of run-api and guard, who sign grants: path or URL of a JWKS. */
-  STEWARD_GRANT_JWKS: required('path or URL of the JWKS with the public keys of run-api and guard'),
   STEWARD_LOG_LEVEL: z.enum(LEVELS, `must be one of ${LEVELS.join(', ')}`).default('info'),
   /** 1 lets clients ask for the contracts without a token: for development. */
   STEWARD_REFLECTION: flag,
+} as const;
+
+/**
+ * The public keys of those who sign grants; read by services that verify them. Two sets, because a set would let each of
+ * the two signers stand in for the other, and only the guard may sign what leads to effects.
+ */
+export const grantVariables = {
+  /** Public keys of run-api: path or URL of a JWKS. */
+  STEWARD_RUN_GRANT_JWKS: required('path or URL of the JWKS with the public keys of run-api, which signs run grants'),
+  /** Public keys of the guard: path or URL of a JWKS. */
+  STEWARD_EXECUTION_GRANT_JWKS: required(
+    'path or URL of the JWKS with the public keys of the guard, which signs execution grants',
+  ),
 } as const;
 
 /**
