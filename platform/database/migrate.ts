@@ -11,6 +11,8 @@ export interface MigrateOptions {
   readonly directory: string;
   /** Schema that holds the record of what was applied, and that unqualified names mean. Made if missing. */
   readonly schema: string;
+  /** Table that holds the record, where several folders build one schema. Default `migrations`. */
+  readonly record?: string;
   /** How long to wait for another starter that migrates at the same time. Default 60,000 ms. */
   readonly waitMs?: number;
 }
@@ -22,8 +24,11 @@ export interface MigrateOptions {
  * Returns the names of the migrations applied by this call.
  */
 export async function migrate(options: MigrateOptions): Promise<string[]> {
-  const { schema } = options;
-  if (!/^[a-z_][a-z0-9_]{0,40}$/.test(schema)) throw new StewardError('INVALID_REQUEST', `Schema name ${schema} is invalid.`);
+  const { schema, record = 'migrations' } = options;
+  for (const name of [schema, record]) {
+    if (!/^[a-z_][a-z0-9_]{0,40}$/.test(name))
+      throw new StewardError('INVALID_REQUEST', `The name ${name} is invalid.`);
+  }
   const files = await readMigrations(options.directory);
   const client = new pg.Client({
     connectionString: options.url,
@@ -36,11 +41,11 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
     await client.query("select pg_advisory_lock(hashtext('steward.migrate'))");
     await client.query(`create schema if not exists ${schema}`);
     await client.query(
-      `create table if not exists ${schema}.migrations (
+      `create table if not exists ${schema}.${record} (
          number int primary key, name text not null, sha256 text not null, applied_at timestamptz not null default now())`,
     );
     const { rows } = await client.query<{ number: number; name: string; sha256: string }>(
-      `select number, name, sha256 from ${schema}.migrations order by number`,
+      `select number, name, sha256 from ${schema}.${record} order by number`,
     );
     const applied = rows.map((row) => {
       const file = files[row.number - 1];
@@ -55,7 +60,7 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
     });
     const done: string[] = [];
     for (const file of files.slice(applied.length)) {
-      await applyOne(client, schema, file);
+      await applyOne(client, schema, record, file);
       done.push(file.name);
     }
     return done;
@@ -77,7 +82,10 @@ async function readMigrations(directory: string): Promise<MigrationFile[]> {
     names.map(async (name, index) => {
       const number = Number(/^(\d{6})_[a-z0-9_]+\.sql$/.exec(name)?.[1]);
       if (number !== index + 1) {
-        throw new StewardError('INTERNAL', `${join(directory, name)}: expected number ${String(index + 1).padStart(6, '0')}.`);
+        throw new StewardError(
+          'INTERNAL',
+          `${join(directory, name)}: expected number ${String(index + 1).padStart(6, '0')}.`,
+        );
       }
       const sql = await readFile(join(directory, name), 'utf8');
       return { number, name, sql, sha256: createHash('sha256').update(sql).digest('hex') };
@@ -85,12 +93,12 @@ async function readMigrations(directory: string): Promise<MigrationFile[]> {
   );
 }
 
-async function applyOne(client: pg.Client, schema: string, file: MigrationFile): Promise<void> {
+async function applyOne(client: pg.Client, schema: string, record: string, file: MigrationFile): Promise<void> {
   await client.query('begin');
   try {
     await client.query(`set local search_path to ${schema}`);
     await client.query(file.sql);
-    await client.query(`insert into ${schema}.migrations (number, name, sha256) values ($1, $2, $3)`, [
+    await client.query(`insert into ${schema}.${record} (number, name, sha256) values ($1, $2, $3)`, [
       file.number,
       file.name,
       file.sha256,
