@@ -1,0 +1,75 @@
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import canonicalize from 'canonicalize';
+import type { Request, RequestBlock } from './wire.ts';
+
+/** No secret: it makes a changed thinking block noticed, and is fixed so that a restarted server knows its own. */
+const KEY = createHash('sha256').update('offline-model: thinking').digest();
+
+/** What an answer is made of decides its ids and signatures, so that a repeated request gets the same answer. */
+export function digest(...parts: readonly unknown[]): string {
+  return createHash('sha256').update(canonical(parts)).digest('hex');
+}
+
+/**
+ * For each message, the hash of everything before it: system prompt, tools, earlier messages. Thinking is bound to it,
+ * as on the current Claude models. Cache marks and thinking itself do not count; one more entry stands for the answer.
+ */
+export function prefixHashes(request: Request): readonly string[] {
+  let hash = digest(request.model, request.system.map(bare), request.tools.map(bare));
+  const hashes = [hash];
+  for (const { role, content } of request.messages) {
+    hash = digest(hash, role, content.filter((block) => !isThinking(block)).map(bare));
+    hashes.push(hash);
+  }
+  return hashes;
+}
+
+/** The signature of thinking that stands behind `prefix`. */
+export function sign(prefix: string, thinking: string): string {
+  return createHmac('sha256', KEY).update(`${prefix}\n${thinking}`).digest('base64');
+}
+
+/** The data of a redacted block: opaque to everyone but this server. */
+export function seal(prefix: string, thinking: string): string {
+  return `${Buffer.from(thinking).toString('base64url')}.${sign(prefix, thinking)}`;
+}
+
+/** Whether the block is one this server issued, unchanged, behind this very prefix. */
+export function isGenuine(
+  prefix: string,
+  block: Extract<RequestBlock, { type: 'thinking' | 'redacted_thinking' }>,
+): boolean {
+  if (block.type === 'thinking') return same(block.signature, sign(prefix, block.thinking));
+  const thinking = Buffer.from(block.data.split('.')[0] ?? '', 'base64url').toString();
+  return same(block.data, seal(prefix, thinking));
+}
+
+/** The marks of one tool call's id: whether its turn began with thinking, which must then come back with it. */
+export function toolUseId(prefix: string, index: number, thought: boolean): string {
+  return `toolu_${thought ? 't' : 'n'}${digest(prefix, 'call', index).slice(0, 22)}`;
+}
+
+/** Whether a call of this id was issued after thinking. */
+export function cameAfterThinking(toolUseIdOf: string): boolean {
+  return /^toolu_t[0-9a-f]{22}$/.test(toolUseIdOf);
+}
+
+export function isThinking(
+  block: RequestBlock,
+): block is Extract<RequestBlock, { type: 'thinking' | 'redacted_thinking' }> {
+  return block.type === 'thinking' || block.type === 'redacted_thinking';
+}
+
+function bare(block: object): object {
+  const { cache_control: _, ...rest } = block as { cache_control?: unknown };
+  return rest;
+}
+
+function canonical(value: unknown): string {
+  return canonicalize(value) ?? '';
+}
+
+function same(a: string, b: string): boolean {
+  const [x, y] = [Buffer.from(a), Buffer.from(b)];
+  return x.length === y.length && timingSafeEqual(x, y);
+}

@@ -1,0 +1,222 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { digest } from './binding.ts';
+import { ConversationView } from './conversation.ts';
+import { Attempts, type Outcome, RequestLog, type SeenRequest } from './log.ts';
+import { choose, together } from './registry.ts';
+import { render } from './render.ts';
+import { sendStream, sendWhole } from './respond.ts';
+import { type Fault, play, type Script, ScriptError, type ScriptedAnswer } from './script.ts';
+import { builtInScripts } from './scripts/index.ts';
+import { PromptCache } from './usage.ts';
+import { validate } from './validate.ts';
+import { ApiError, invalid, type Request } from './wire.ts';
+
+const MOST_BODY_BYTES = 32 * 1024 * 1024;
+
+export interface OfflineModelOptions {
+  /** Default 127.0.0.1. */
+  readonly host?: string;
+  /** Default 0: one that is free. */
+  readonly port?: number;
+  /** In addition to the built-in scripts. */
+  readonly scripts?: readonly Script[];
+  /** Milliseconds before the first piece of every answer. Default 0. */
+  readonly delayMs?: number;
+}
+
+/** A serving offline model. */
+export interface OfflineModel {
+  readonly url: string;
+  /** The last requests, oldest first. */
+  readonly requests: readonly SeenRequest[];
+  /** Breaks what is under way and stops. */
+  close(): Promise<void>;
+}
+
+interface State {
+  readonly scripts: readonly Script[];
+  readonly delayMs: number;
+  readonly log: RequestLog;
+  readonly attempts: Attempts;
+  readonly cache: PromptCache;
+}
+
+/**
+ * Starts a server that speaks Anthropic's Messages format and plays scripts. Rejects with ScriptError where two scripts
+ * have one name, and with an error that names the address where it is taken.
+ */
+export async function startOfflineModel(options: OfflineModelOptions = {}): Promise<OfflineModel> {
+  const state: State = {
+    scripts: together(builtInScripts, options.scripts ?? []),
+    delayMs: options.delayMs ?? 0,
+    log: new RequestLog(),
+    attempts: new Attempts(),
+    cache: new PromptCache(),
+  };
+  const server = createServer((req, res) => {
+    route(state, req, res).catch(() => res.destroy());
+  });
+  await listen(server, options.host ?? '127.0.0.1', options.port ?? 0);
+  const { address, port } = server.address() as AddressInfo;
+  return {
+    url: `http://${address.includes(':') ? `[${address}]` : address}:${port}`,
+    requests: state.log.entries,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      const why = cause.code === 'EADDRINUSE' ? 'the address is taken' : cause.message;
+      reject(new Error(`The offline model cannot listen on ${host}:${port}: ${why}.`, { cause }));
+    });
+    server.listen(port, host, resolve);
+  });
+}
+
+async function route(state: State, req: IncomingMessage, res: ServerResponse): Promise<void> {
+  const url = new URL(req.url ?? '/', 'http://offline');
+  if (req.method === 'GET' && url.pathname === '/health') return sendJson(res, 200, { status: 'serving' });
+  if (req.method === 'GET' && url.pathname === '/requests') {
+    const user = url.searchParams.get('user');
+    const entries = state.log.entries.filter((seen) => user === null || seen.userId === user);
+    return sendJson(res, 200, { requests: entries.map(({ body: _, ended: __, ...rest }) => rest) });
+  }
+  if (req.method === 'POST' && url.pathname === '/v1/messages') return messages(state, req, res);
+  sendError(res, new ApiError(404, 'not_found_error', `offline-model: there is no ${req.method} ${url.pathname}`));
+}
+
+async function messages(state: State, req: IncomingMessage, res: ServerResponse): Promise<void> {
+  const { seen, end } = state.log.begin(Date.now());
+  const gone = new AbortController();
+  res.once('close', () => {
+    gone.abort();
+    end(res.writableFinished ? 'answered' : 'closed', Date.now());
+  });
+  let outcome: Outcome;
+  try {
+    outcome = await answer(state, req, res, seen, gone.signal);
+  } catch (error) {
+    const refusal = asApiError(error, seen);
+    seen.error = refusal.message;
+    sendError(res, refusal);
+    outcome = 'refused';
+  }
+  seen.status = res.headersSent ? res.statusCode : null;
+  end(outcome, Date.now());
+}
+
+async function answer(
+  state: State,
+  req: IncomingMessage,
+  res: ServerResponse,
+  seen: SeenRequest,
+  gone: AbortSignal,
+): Promise<Outcome> {
+  checkHeaders(req);
+  seen.body = await readJson(req);
+  const request = validate(seen.body);
+  seen.userId = request.metadata?.user_id ?? null;
+  const view = new ConversationView(request);
+  seen.turn = view.turn;
+  const script = choose(state.scripts, view);
+  seen.script = script.name;
+  const scripted = play(script, view);
+  const fault = faultOf(state, request, scripted, seen);
+  res.setHeader('request-id', `req_${digest(seen.number, request.messages).slice(0, 24)}`);
+  if (fault?.kind === 'status') throw statusFault(fault);
+  const said = fault?.kind === 'empty' ? { pace: scripted.pace ?? {} } : scripted;
+  const rendered = render(request, said, state.cache.account(request));
+  const pace = { ...scripted.pace, firstMs: (scripted.pace?.firstMs ?? 0) + state.delayMs };
+  const delivery = { pace, fault: fault?.kind === 'empty' ? null : fault, gone };
+  return request.stream ? sendStream(res, rendered, delivery) : sendWhole(res, rendered, delivery);
+}
+
+/** The answer's fault, if this try of the request still shows it. */
+function faultOf(state: State, request: Request, { fault }: ScriptedAnswer, seen: SeenRequest): Fault | null {
+  if (fault === undefined) return null;
+  // The output cap may differ between two tries of one turn, since the budget moves.
+  const { max_tokens: _, ...same } = request;
+  seen.attempt = state.attempts.next(digest(same));
+  const shown = fault.attempts ?? 1;
+  return shown === 'always' || seen.attempt <= shown ? fault : null;
+}
+
+const TYPES: Readonly<Record<number, string>> = {
+  400: 'invalid_request_error',
+  401: 'authentication_error',
+  402: 'billing_error',
+  403: 'permission_error',
+  404: 'not_found_error',
+  413: 'request_too_large',
+  429: 'rate_limit_error',
+  529: 'overloaded_error',
+};
+
+function statusFault(fault: Extract<Fault, { kind: 'status' }>): ApiError {
+  return new ApiError(
+    fault.status,
+    fault.type ?? TYPES[fault.status] ?? 'api_error',
+    fault.message ?? `The script answers with status ${fault.status}.`,
+    fault.retryAfter === undefined ? {} : { 'retry-after': String(fault.retryAfter) },
+  );
+}
+
+/** Any key will do, so that none has to be invented; a missing one is what a wrong configuration looks like. */
+function checkHeaders(req: IncomingMessage): void {
+  const bearer = /^Bearer\s+\S/.test(req.headers.authorization ?? '');
+  if (!bearer && !req.headers['x-api-key']) {
+    throw new ApiError(
+      401,
+      'authentication_error',
+      'offline-model: send any API key, as `authorization` or `x-api-key`',
+    );
+  }
+  if (req.headers['anthropic-version'] === undefined) throw invalid('anthropic-version: header is required');
+}
+
+async function readJson(req: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of req as AsyncIterable<Buffer>) {
+    bytes += chunk.byteLength;
+    if (bytes > MOST_BODY_BYTES) throw new ApiError(413, 'request_too_large', 'Request exceeds the maximum size');
+    chunks.push(chunk);
+  }
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString());
+  } catch (cause) {
+    throw Object.assign(invalid('The request body is not valid JSON'), { cause });
+  }
+}
+
+function asApiError(error: unknown, seen: SeenRequest): ApiError {
+  if (error instanceof ApiError) return error;
+  const at = seen.script === null ? '' : `script "${seen.script}" has no answer for turn ${seen.turn}: `;
+  if (error instanceof ScriptError) return invalid(`offline-model: ${at}${error.message}`);
+  return new ApiError(500, 'api_error', `offline-model: ${at}${error instanceof Error ? error.message : 'it failed'}`);
+}
+
+function sendError(res: ServerResponse, error: ApiError): void {
+  if (res.headersSent || res.destroyed) {
+    res.destroy();
+    return;
+  }
+  for (const [name, value] of Object.entries(error.headers)) res.setHeader(name, value);
+  sendJson(res, error.status, {
+    type: 'error',
+    error: { type: error.type, message: error.message },
+    request_id: res.getHeader('request-id') ?? null,
+  });
+}
+
+function sendJson(res: ServerResponse, status: number, body: unknown): void {
+  res.writeHead(status, { 'content-type': 'application/json' });
+  res.end(JSON.stringify(body));
+}
