@@ -81,6 +81,7 @@ export interface RunsTable {
   cancel_requested_by: OrNull<string>;
   cancel_reason: OrNull<string>;
   workflow_started_at: AtOrNull;
+  admitted_at: AtOrNull;
   event_seq: Generated<number>;
   step_seq: Generated<number>;
   turns: Generated<number>;
@@ -266,6 +267,7 @@ export interface OutboxTable {
   delivered_at: AtOrNull;
   attempts: Generated<number>;
   last_error: OrNull<string>;
+  held_until: AtOrNull;
 }
 
 export interface AuditTable {
