@@ -69,10 +69,10 @@ export const zones: readonly Zone[] = [
   },
   {
     files: /^(catalog-kit)\//,
-    own: ['$1', ...CONTRACTS, 'platform/grpc', 'platform/database'],
+    own: ['$1', ...CONTRACTS, 'platform/grpc', 'platform/database', 'platform/identity'],
     packages: null,
     builtins: null,
-    reason: 'the kit is what a domain team imports: contracts, platform/grpc and platform/database',
+    reason: 'the kit is what a domain team imports: contracts, platform/grpc, platform/database, platform/identity',
   },
   {
     files: /^services\/catalogs\/([^/]+)\//,
@@ -83,6 +83,7 @@ export const zones: readonly Zone[] = [
       'platform/grpc',
       'platform/database',
       'platform/config',
+      'platform/identity',
       'platform/telemetry',
     ],
     packages: null,
