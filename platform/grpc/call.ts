@@ -70,7 +70,7 @@ function readRequest(method: BoundMethod, bytes: Uint8Array): ReturnType<typeof 
   try {
     request = decode(schema, bytes);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = (cause as { message?: unknown } | undefined)?.message ?? cause;
     throw new StewardError('INVALID_REQUEST', `The bytes sent are no ${schema.typeName}: ${why}`, { cause });
   }
   refuseUnknown(schema, request);

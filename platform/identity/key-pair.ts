@@ -69,7 +69,7 @@ async function withTemporary(directory: string, text: string, mode: number, plac
 }
 
 function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && (error as NodeJS.ErrnoException).code === code;
+  return typeof error === 'object' && error !== null && (error as { code?: unknown }).code === code;
 }
 
 async function makePrivateFile(directory: string, path: string): Promise<void> {
