@@ -40,7 +40,7 @@ const toolUse = z.strictObject({
   id,
   name: toolName,
   input: z.record(z.string(), z.unknown()),
-  caller: z.unknown(),
+  caller: z.unknown().optional(),
   ...cached,
 });
 const thinking = z.strictObject({ type: z.literal('thinking'), thinking: z.string(), signature: z.string() });
