@@ -1,6 +1,6 @@
 import Anthropic from '@anthropic-ai/sdk';
 import { Stream } from '@anthropic-ai/sdk/streaming';
-import { StewardError } from '#domain/errors.ts';
+import { StewardError, toStewardError } from '#domain/errors.ts';
 import type { ModelAnswer, ModelPort, ModelRequest } from '#domain/ports/model.ts';
 import { AnswerReader, badAnswer } from './anthropic-answer.ts';
 import { toModelError } from './anthropic-errors.ts';
@@ -56,7 +56,13 @@ async function complete(
   signal: AbortSignal,
 ): Promise<ModelAnswer> {
   if (signal.aborted) throw new StewardError('CANCELLED', 'The model call was cancelled before it was made.');
-  const reader = new AnswerReader(request, onText);
+  const reader = new AnswerReader(request, (delta) => {
+    try {
+      onText(delta);
+    } catch (error) {
+      throw toStewardError(error);
+    }
+  });
   const watch = new Watch(signal, options.requestTimeoutMs ?? 600_000);
   try {
     watch.allowSilence(options.responseTimeoutMs ?? 180_000);
@@ -64,8 +70,6 @@ async function complete(
     requireEventStream(response);
     watch.allowSilence(options.idleTimeoutMs ?? 60_000);
     await read(response, reader, watch, options.maxAnswerBytes ?? 16 * 1024 * 1024);
-    // The SDK's stream ends without a word when it was aborted.
-    watch.signal.throwIfAborted();
     if (!reader.complete) throw new Error('the stream ended before message_stop');
     return reader.answer(response.headers.get('request-id'));
   } catch (error) {
