@@ -106,10 +106,10 @@ export const zones: readonly Zone[] = [
   },
   {
     files: /^(cli\/dev)\//,
-    own: ['cli', ...CONTRACTS, 'platform/grpc', 'deploy/dev'],
+    own: ['cli', ...CONTRACTS, 'platform/grpc', 'platform/identity', 'deploy/dev'],
     packages: null,
     builtins: null,
-    reason: '`steward dev` drives the embedded launcher in deploy/dev',
+    reason: '`steward dev` drives the embedded launcher in deploy/dev and mints local tokens',
   },
   {
     files: /^(cli)\//,
