@@ -30,7 +30,9 @@ export function problemWith(file: string, reference: ImportReference, aliases: A
   const { zone, group } = match;
   const { specifier } = reference;
   if (specifier === null) {
-    return zone.own === null ? undefined : 'imports a computed target, whose direction cannot be checked; write it out';
+    // Where every package is allowed, the target may be a file that a user names.
+    if (zone.packages === null) return undefined;
+    return `imports a computed target, whose direction cannot be checked; write it out (${zone.reason})`;
   }
   if (specifier.startsWith('.') || specifier.startsWith('#'))
     return problemWithOwn(file, reference, zone, group, aliases);
