@@ -92,6 +92,7 @@ export interface RunsTable {
   cache_read_tokens: Generated<number>;
   cache_write_tokens: Generated<number>;
   open_approvals: Generated<number>;
+  active_ms: Generated<number>;
   outcome: OrNull<string>;
   created_at: At;
   closed_at: AtOrNull;
@@ -245,7 +246,7 @@ export interface EntriesTable {
   tenant: string;
   id: Generated<number>;
   account: string;
-  kind: 'raise' | 'charge' | 'settle' | 'release' | 'overage';
+  kind: 'raise' | 'charge' | 'overage';
   amount_micro_usd: number;
   run_id: OrNull<string>;
   attempt_id: OrNull<string>;

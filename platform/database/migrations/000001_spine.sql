@@ -99,6 +99,8 @@ create table steward.agent_runs (
   cache_read_tokens bigint not null default 0,
   cache_write_tokens bigint not null default 0,
   open_approvals int not null default 0,
+  -- Milliseconds worked, as of the last stored answer.
+  active_ms bigint not null default 0,
   outcome text,
   created_at timestamptz not null default now(),
   closed_at timestamptz,
@@ -285,8 +287,9 @@ create table steward.ledger_entries (
   tenant text not null,
   id bigint generated always as identity primary key,
   account text not null,
-  kind text not null check (kind in ('raise', 'charge', 'settle', 'release', 'overage')),
-  -- raise: added to the limit; settle, charge, overage: added to what is settled; release: given back.
+  kind text not null check (kind in ('raise', 'charge', 'overage')),
+  -- What cannot be read off agent_run_costs. raise: added to the limit; charge: a dead attempt settled at its
+  -- reservation; overage: billed above a reservation.
   amount_micro_usd bigint not null,
   run_id text,
   attempt_id text,

@@ -1,0 +1,26 @@
+import { isStewardError } from '#domain/errors.ts';
+import type { RunActivities } from '#domain/ports/run-activities.ts';
+import type { GuardPort } from '#domain/ports/services.ts';
+import { type ActivityLog, runActivity, type StopPush } from '../run-context.ts';
+
+export interface ConfirmDecisionDeps {
+  readonly guard: GuardPort;
+  /** The run grant of a run. Throws NOT_FOUND. */
+  readonly runGrantOf: (ref: { readonly tenant: string; readonly run: string }) => Promise<string>;
+  readonly push: StopPush;
+  readonly log: ActivityLog;
+}
+
+/** The `confirmDecision` activity: what the guard has on record about an approval, after handing it a signed decision. */
+export function createConfirmDecision(deps: ConfirmDecisionDeps): RunActivities['confirmDecision'] {
+  return (input) =>
+    runActivity(input.run, deps.push, deps.log, async (signal) => {
+      const runGrant = await deps.runGrantOf(input);
+      try {
+        return await deps.guard.confirmDecision(runGrant, input.approval, input.signed, signal);
+      } catch (error) {
+        if (!isStewardError(error) || error.code !== 'DECISION_FORGED') throw error;
+        return { state: 'open', forged: true };
+      }
+    });
+}

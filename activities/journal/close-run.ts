@@ -1,0 +1,43 @@
+import type { CloseRunInput, CloseRunResult, RunActivities } from '#domain/ports/run-activities.ts';
+import type { CallStore, CloseStore, RunRef } from '#domain/ports/run-store.ts';
+import type { CatalogPort } from '#domain/ports/services.ts';
+import { STOP_TEXT } from '#domain/run.ts';
+import { type ActivityLog, runActivity, type StopPush } from '../run-context.ts';
+import { settleCall } from '../tools/settle-call.ts';
+
+export interface CloseRunDeps {
+  readonly store: CallStore & CloseStore;
+  readonly catalogs: CatalogPort;
+  /** Delivers outbox rows of runs that got the freed slot. */
+  readonly deliver: (tenant: string, outboxIds: readonly number[]) => Promise<void>;
+  readonly push: StopPush;
+  readonly log: ActivityLog;
+}
+
+/** The `closeRun` activity: resolves what was started, then writes the end of the run. */
+export function createCloseRun(deps: CloseRunDeps): RunActivities['closeRun'] {
+  return (input) => runActivity(input.run, NO_PUSH, deps.log, () => closeRun(deps, input));
+}
+
+/** Closing is what a stop leads to: it is not stopped itself. */
+const NO_PUSH: StopPush = { onStop: () => () => undefined };
+const NEVER = new AbortController().signal;
+
+/** Also used by the reconciler, for runs whose workflow is gone. */
+export async function closeRun(deps: CloseRunDeps, input: CloseRunInput): Promise<CloseRunResult> {
+  const ref: RunRef = { tenant: input.tenant, run: input.run };
+  for (const call of await deps.store.startedCalls(ref)) {
+    try {
+      const end = await settleCall(deps, ref, call.callId, call, NEVER);
+      await deps.store.endCall(ref, call.callId, end.kind === 'failed' ? { ...end, kind: 'cancelled' } : end);
+    } catch (error) {
+      if (!input.giveUp) throw error;
+      deps.log.warn('closing without knowing what became of a call', { run: input.run, call: call.callId });
+    }
+  }
+  const message = input.message ?? (input.reason ? STOP_TEXT[input.reason] : '');
+  const closed = await deps.store.close(ref, { status: input.status, reason: input.reason, message });
+  // Delivery that fails here is the sweeper's.
+  await deps.deliver(input.tenant, closed.promoted).catch(() => undefined);
+  return { costMicroUsd: closed.costMicroUsd, steps: closed.steps, unknown: closed.unknown };
+}

@@ -1,0 +1,109 @@
+import { randomUUID } from 'node:crypto';
+import { isRetryable, isStewardError, StewardError } from '#domain/errors.ts';
+import type { ModelPort } from '#domain/ports/model.ts';
+import type { RunActivities, ThinkInput, ThinkResult } from '#domain/ports/run-activities.ts';
+import type { AttemptEnd, OpenedTurn, RunRef, StoredTurn, TurnStore } from '#domain/ports/run-store.ts';
+import type { GuardPort } from '#domain/ports/services.ts';
+import type { Usage } from '#domain/conversation.ts';
+import { type ActivityLog, runActivity, type StopPush } from '../run-context.ts';
+import { TextWriter } from './text-writer.ts';
+
+/** A model call takes at most so long; the adapter ends it. */
+export const MODEL_CALL_MS = 10 * 60_000;
+/** An attempt that has not settled so long after its start is dead: the sweeper charges it at its reservation. */
+export const ATTEMPT_DEAD_AFTER_MS = MODEL_CALL_MS + 60_000;
+
+export interface ThinkDeps {
+  readonly store: TurnStore;
+  readonly model: ModelPort;
+  readonly guard: GuardPort;
+  readonly push: StopPush;
+  readonly log: ActivityLog;
+}
+
+/** The `think` activity: one model call, stored before anything is done about it, and its calls judged. */
+export function createThink(deps: ThinkDeps): RunActivities['think'] {
+  return (input) =>
+    runActivity(input.run, deps.push, deps.log, async (signal, attempt) => {
+      const ref: RunRef = { tenant: input.tenant, run: input.run };
+      const attemptId = randomUUID();
+      const opened = await deps.store.openTurn(
+        ref,
+        input.turn,
+        { id: attemptId, number: attempt, deadlineAt: new Date(Date.now() + ATTEMPT_DEAD_AFTER_MS) },
+        (request) => deps.model.estimateInputTokens(request),
+      );
+      switch (opened.kind) {
+        case 'budget':
+          return { kind: 'budget', level: opened.level, needMicroUsd: opened.needMicroUsd };
+        case 'closed':
+          throw new StewardError('WRONG_STATE', `The run is ${opened.status}.`);
+        case 'gave_up':
+          throw new StewardError('MODEL_REQUEST_REFUSED', `The model call failed ${opened.attempts} times.`);
+        case 'stored':
+          return judge(deps, opened.runGrant, input, opened.turn, signal);
+        case 'reserved': {
+          const stored = await callModel(deps, ref, input, opened, attemptId, attempt, signal);
+          return judge(deps, opened.runGrant, input, stored, signal);
+        }
+      }
+    });
+}
+
+async function callModel(
+  deps: ThinkDeps,
+  ref: RunRef,
+  input: ThinkInput,
+  opened: Extract<OpenedTurn, { kind: 'reserved' }>,
+  attemptId: string,
+  attempt: number,
+  signal: AbortSignal,
+): Promise<StoredTurn> {
+  const writer = new TextWriter((start, text) => deps.store.addText(ref, input.turn, attempt, start, text));
+  try {
+    const answer = await deps.model.complete(opened.request, (text) => writer.add(text), signal);
+    await writer.stop();
+    return await deps.store.storeAnswer(ref, input.turn, attemptId, answer, input.activeMs);
+  } catch (error) {
+    await writer.stop();
+    // What the store could not write stays reserved: the sweeper charges it, and the next attempt finds what is stored.
+    if (!isStewardError(error) || !(error.code.startsWith('MODEL_') || error.code === 'CANCELLED')) throw error;
+    await deps.store.endAttempt(ref, input.turn, attemptId, endOf(error), {
+      code: error.code,
+      message: error.message,
+      retrying: isRetryable(error.code),
+    });
+    throw error;
+  }
+}
+
+/** Counted tokens are paid for; a request that was sent and never answered for is charged at its reservation. */
+function endOf(error: StewardError): AttemptEnd {
+  const usage = error.details['usage'] as Usage | undefined;
+  if (usage) return { kind: 'usage', usage };
+  return error.details['unobserved'] === true ? { kind: 'reservation' } : { kind: 'nothing' };
+}
+
+async function judge(
+  deps: ThinkDeps,
+  runGrant: string,
+  input: ThinkInput,
+  turn: StoredTurn,
+  signal: AbortSignal,
+): Promise<ThinkResult> {
+  const counted = { tokens: turn.tokens, costMicroUsd: turn.costMicroUsd };
+  if (turn.overage) {
+    return { kind: 'stop', reason: 'budget.overage', message: 'was billed more than it had reserved', ...counted };
+  }
+  if (turn.stop === 'refusal') {
+    return { kind: 'stop', reason: 'model.refusal', message: 'ended because the model declined to go on', ...counted };
+  }
+  if (turn.proposals.length === 0) {
+    if (turn.stop === 'length') {
+      return { kind: 'stop', reason: 'model.length', message: 'ran out of output tokens within an answer', ...counted };
+    }
+    return { kind: 'final', ...counted };
+  }
+  const calls = await deps.guard.judge(runGrant, input.turn, turn.proposals, signal);
+  return { kind: 'calls', calls, ...counted };
+}

@@ -1,0 +1,130 @@
+import type { ModelStop, Usage } from '../conversation.ts';
+import type { ErrorCode } from '../errors.ts';
+import type { ClosedStatus, RunStatus, StopReason } from '../run.ts';
+import type { Change } from '../tools.ts';
+import type { ModelAnswer, ModelRequest } from './model.ts';
+
+/** A run as its workflow names it. The store reads the row under this tenant and verifies the run grant in it. */
+export interface RunRef {
+  readonly tenant: string;
+  readonly run: string;
+}
+
+/** One call as the model proposed it. */
+export interface Proposal {
+  readonly callId: string;
+  readonly providerId: string;
+  readonly tool: string;
+  /** JSON text, or null where the arguments were no JSON object. */
+  readonly argsJson: string | null;
+  readonly malformed: string | null;
+}
+
+/** What a stored turn came to. */
+export interface StoredTurn {
+  readonly stop: ModelStop;
+  readonly proposals: readonly Proposal[];
+  /** Of the stored message. */
+  readonly costMicroUsd: number;
+  readonly tokens: number;
+  /** True where the provider billed more than was reserved. */
+  readonly overage: boolean;
+}
+
+export type OpenedTurn =
+  /** The turn's message is stored already. */
+  | { readonly kind: 'stored'; readonly turn: StoredTurn; readonly runGrant: string }
+  /** The worst case is reserved on every ledger level under this attempt's id. */
+  | {
+      readonly kind: 'reserved';
+      readonly request: ModelRequest;
+      readonly reservedMicroUsd: number;
+      readonly runGrant: string;
+    }
+  | { readonly kind: 'budget'; readonly level: 'run' | 'tenant_month'; readonly needMicroUsd: number }
+  /** This turn has failed too often. */
+  | { readonly kind: 'gave_up'; readonly attempts: number }
+  | { readonly kind: 'closed'; readonly status: RunStatus };
+
+/** How an attempt that stored nothing is settled. */
+export type AttemptEnd =
+  | { readonly kind: 'usage'; readonly usage: Usage }
+  | { readonly kind: 'reservation' }
+  | { readonly kind: 'nothing' };
+
+/** Where turns are read and stored. Every method is one transaction. */
+export interface TurnStore {
+  /** Reads the turn; where it is not stored, loads the conversation and reserves for a model call. */
+  openTurn(
+    ref: RunRef,
+    turn: number,
+    attempt: { readonly id: string; readonly number: number; readonly deadlineAt: Date },
+    estimateInputTokens: (request: ModelRequest) => number,
+  ): Promise<OpenedTurn>;
+  /**
+   * Stores message, raw usage and settlement together. Where another attempt's message is stored already, only settles
+   * this one and returns the other's.
+   */
+  storeAnswer(
+    ref: RunRef,
+    turn: number,
+    attemptId: string,
+    answer: ModelAnswer,
+    activeMs: number,
+  ): Promise<StoredTurn>;
+  /** Settles an attempt that stored nothing, and writes why it failed. Safe to repeat. Returns what it cost. */
+  endAttempt(
+    ref: RunRef,
+    turn: number,
+    attemptId: string,
+    end: AttemptEnd,
+    failure: { readonly code: ErrorCode; readonly message: string; readonly retrying: boolean },
+  ): Promise<number>;
+  /** Appends a piece of the answer while it is streamed. */
+  addText(ref: RunRef, turn: number, attempt: number, start: number, text: string): Promise<void>;
+}
+
+/** A judged call as `act` needs it. */
+export interface OpenedCall {
+  readonly state: string;
+  readonly tool: string;
+  readonly catalog: string;
+  readonly key: string;
+  readonly digest: string;
+  readonly attempts: number;
+  readonly timeoutMs: number;
+  readonly hasEffect: boolean;
+  readonly runGrant: string;
+  readonly runClosed: boolean;
+  readonly cancelRequested: boolean;
+}
+
+/** What a call came to. */
+export type CallEnd =
+  | {
+      readonly kind: 'done';
+      readonly resultJson: string;
+      readonly change: Change | null;
+      readonly undoable: boolean;
+      readonly repeated: boolean;
+    }
+  | { readonly kind: 'refused' | 'denied' | 'failed' | 'cancelled'; readonly code: string; readonly message: string };
+
+export interface CallStore {
+  /** Throws NOT_FOUND where the run has no such call. */
+  openCall(ref: RunRef, callId: string): Promise<OpenedCall>;
+  /** Stores what a call came to, with its answer to the model. The first stored end wins; a repeat changes nothing. */
+  endCall(ref: RunRef, callId: string, end: CallEnd): Promise<void>;
+  /** Shows that it is not known whether the call took place. Nothing is told to the model. */
+  markUnknown(ref: RunRef, callId: string, message: string): Promise<void>;
+}
+
+export interface CloseStore {
+  /** Calls that were started and have no end. */
+  startedCalls(ref: RunRef): Promise<readonly (OpenedCall & { readonly callId: string })[]>;
+  /** Charges attempts left open, voids approvals, frees the slot and writes the end. A repeat returns the first end. */
+  close(
+    ref: RunRef,
+    end: { readonly status: ClosedStatus; readonly reason: StopReason | null; readonly message: string },
+  ): Promise<{ readonly costMicroUsd: number; readonly steps: number; readonly unknown: number; readonly promoted: readonly number[] }>;
+}

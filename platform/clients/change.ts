@@ -1,0 +1,32 @@
+import type { Change as WireChange } from '#gen/steward/common/v1/change_pb.ts';
+import type { JsonValue } from '#domain/json.ts';
+import type { Change } from '#domain/tools.ts';
+
+/** A change as it came over the wire; sides that are empty there are absent here. Throws SyntaxError on no JSON. */
+export function fromWireChange(wire: WireChange | undefined): Change | null {
+  if (!wire) return null;
+  return {
+    summary: wire.summary,
+    fields: wire.fields.map((field) => ({
+      record: field.record,
+      field: field.field,
+      ...(field.beforeJson === '' ? {} : { before: JSON.parse(field.beforeJson) as JsonValue }),
+      ...(field.afterJson === '' ? {} : { after: JSON.parse(field.afterJson) as JsonValue }),
+    })),
+    quantities: Object.fromEntries(Object.entries(wire.quantities).map(([name, value]) => [name, Number(value)])),
+  };
+}
+
+/** A change as it goes over the wire. */
+export function toWireChange(change: Change) {
+  return {
+    summary: change.summary,
+    fields: change.fields.map((field) => ({
+      record: field.record,
+      field: field.field,
+      beforeJson: field.before === undefined ? '' : JSON.stringify(field.before),
+      afterJson: field.after === undefined ? '' : JSON.stringify(field.after),
+    })),
+    quantities: Object.fromEntries(Object.entries(change.quantities).map(([name, value]) => [name, BigInt(value)])),
+  };
+}

@@ -1,0 +1,107 @@
+import { timestampMs } from '@bufbuild/protobuf/wkt';
+import { type ErrorCode, isErrorCode, StewardError } from '#domain/errors.ts';
+import type { JsonValue } from '#domain/json.ts';
+import type { ConfirmDecisionResult, JudgedCall } from '#domain/ports/run-activities.ts';
+import type { Proposal } from '#domain/ports/run-store.ts';
+import type { GuardPort } from '#domain/ports/services.ts';
+import { ApprovalState, GuardService, type JudgedCall as WireCall, VerdictKind } from '#gen/steward/guard/v1/guard_service_pb.ts';
+import { type Connection, connect } from '#platform/grpc/client.ts';
+import { canonicalJson, digestOf } from '#platform/identity/canonical-json.ts';
+
+/** Judging previews what is asked for, in catalogs; each has its own, shorter deadline. */
+const JUDGE_MS = 45_000;
+const ANSWER_MS = 10_000;
+
+const VERDICTS: Partial<Record<number, JudgedCall['verdict']>> = {
+  [VerdictKind.ALLOW]: 'allow',
+  [VerdictKind.DENY]: 'deny',
+  [VerdictKind.ASK]: 'ask',
+};
+
+const STATES: Partial<Record<number, ConfirmDecisionResult['state']>> = {
+  [ApprovalState.OPEN]: 'open',
+  [ApprovalState.APPROVED]: 'approved',
+  [ApprovalState.DENIED]: 'denied',
+  [ApprovalState.EXPIRED]: 'expired',
+  [ApprovalState.VOID]: 'void',
+};
+
+/** The guard over gRPC. */
+export function connectGuard(options: {
+  readonly address: string;
+  readonly token: () => Promise<string>;
+}): GuardPort & Pick<Connection<typeof GuardService>, 'close'> {
+  const { client, close } = connect(GuardService, { address: options.address, token: options.token, name: 'guard' });
+  return {
+    close,
+
+    async judge(runGrant, turn, calls, signal) {
+      const answer = await client.judge(
+        {
+          runGrant,
+          turn,
+          calls: calls.map((call) => ({
+            callId: call.callId,
+            tool: call.tool,
+            argsJson: call.argsJson ?? '',
+            providerId: call.providerId,
+            malformed: call.malformed ?? '',
+          })),
+        },
+        { signal: signal as AbortSignal, deadlineMs: JUDGE_MS },
+      );
+      const judged = new Map(answer.calls.map((call) => [call.callId, call]));
+      return calls.map((call) => {
+        const verdict = judged.get(call.callId);
+        if (!verdict) throw new StewardError('INTERNAL', `The guard did not judge call ${call.callId}.`);
+        return toJudged(verdict, call.tool, signatureOf(call));
+      });
+    },
+
+    async authorize(runGrant, callId, digest, signal) {
+      const granted = await client.authorize(
+        { runGrant, callId, digest },
+        { signal: signal as AbortSignal, deadlineMs: ANSWER_MS },
+      );
+      return { actionRecord: granted.actionRecord, catalog: granted.catalog, executionGrants: granted.executionGrants };
+    },
+
+    async confirmDecision(runGrant, approvalId, signed, signal) {
+      const answer = await client.confirmDecision(
+        { runGrant, approvalId, signedDecision: signed ?? '' },
+        { signal: signal as AbortSignal, deadlineMs: ANSWER_MS },
+      );
+      const state = STATES[answer.state];
+      if (!state) throw new StewardError('INTERNAL', 'The guard gave no state of the approval.');
+      return { state };
+    },
+  };
+}
+
+/** Absent fields stay absent: this stands in the history of the run. */
+function toJudged(call: WireCall, tool: string, sig: string): JudgedCall {
+  // A verdict this worker does not know is no permission.
+  const verdict = VERDICTS[call.verdict] ?? 'deny';
+  return {
+    id: call.callId,
+    tool,
+    verdict,
+    sig,
+    ...(verdict === 'deny' ? { code: codeOf(call.code) } : {}),
+    ...(call.approvalId === '' ? {} : { approval: call.approvalId }),
+    ...(call.expiresAt ? { expiresAt: timestampMs(call.expiresAt) } : {}),
+    ...(call.digest === '' ? {} : { digest: call.digest }),
+    ...(call.resourceKeys.length === 0 ? {} : { keys: call.resourceKeys }),
+    ...(call.effect ? { effect: true } : {}),
+  };
+}
+
+function codeOf(text: string): ErrorCode {
+  return isErrorCode(text) ? text : 'POLICY_DENIED';
+}
+
+/** The loop guard's signature of a call: equal for the same tool with the same arguments, whatever their order. */
+function signatureOf(call: Proposal): string {
+  const args: JsonValue = call.argsJson === null ? (call.malformed ?? '') : (JSON.parse(call.argsJson) as JsonValue);
+  return digestOf(canonicalJson({ tool: call.tool, args })).slice(0, 16);
+}

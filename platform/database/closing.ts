@@ -1,0 +1,128 @@
+import type { Kysely, Transaction } from 'kysely';
+import type { CloseStore, RunRef } from '#domain/ports/run-store.ts';
+import type { RunGrantVerifier } from '#platform/identity/grants.ts';
+import { startQueued } from './admission.ts';
+import { openedCalls, toOpened } from './calls.ts';
+import type { StoredMessage } from './conversation.ts';
+import { record } from './journal.ts';
+import { chargeDead, lockRemainders, runCost } from './ledger.ts';
+import type { Notifier } from './notify.ts';
+import { readRun, verifyRow } from './run-row.ts';
+import type { Database } from './tables.ts';
+import { withTenant } from './tenant.ts';
+
+export interface CloseStoreDeps {
+  readonly db: Kysely<Database>;
+  readonly grants: RunGrantVerifier;
+  readonly notifier: Pick<Notifier, 'wake'>;
+}
+
+/** The end of a run in Postgres. */
+export function createCloseStore(deps: CloseStoreDeps): CloseStore {
+  return {
+    async startedCalls(ref) {
+      const rows = await withTenant(deps.db, ref.tenant, (trx) =>
+        openedCalls(trx, ref).where('i.state', 'in', ['started', 'outcome_unknown']).orderBy('i.call_id').execute(),
+      );
+      const first = rows[0];
+      if (first) await verifyRow(deps.grants, ref, first.run_grant);
+      return rows.map((row) => ({ ...toOpened(row), callId: row.call_id }));
+    },
+
+    async close(ref, end) {
+      const closed = await withTenant(deps.db, ref.tenant, async (trx) => {
+        const run = await readRun(trx, ref);
+        await verifyRow(deps.grants, ref, run.run_grant);
+        await lockRemainders(trx, ref.tenant, ref.run, new Date());
+        await trx.selectFrom('agent_runs').select('id').where('id', '=', ref.run).forUpdate().execute();
+        const before = await readRun(trx, ref);
+        const promoted = before.closed_at ? [] : await writeEnd(trx, ref, end);
+        const after = await readRun(trx, ref);
+        const cost = await runCost(trx, ref.run);
+        return { costMicroUsd: cost.settled, steps: after.step_seq, unknown: await countUnknown(trx, ref), promoted };
+      });
+      deps.notifier.wake(ref.run);
+      return closed;
+    },
+  };
+}
+
+async function writeEnd(
+  trx: Transaction<Database>,
+  ref: RunRef,
+  end: Parameters<CloseStore['close']>[1],
+): Promise<readonly number[]> {
+  const open = await trx
+    .selectFrom('agent_run_costs')
+    .select('attempt_id')
+    .where('run_id', '=', ref.run)
+    .where('state', '=', 'reserved')
+    .execute();
+  // No activity of the run is left: what has not settled died unobserved.
+  for (const attempt of open) await chargeDead(trx, ref.tenant, attempt.attempt_id);
+  await trx
+    .updateTable('approvals')
+    .set({ state: 'void' })
+    .where('run_id', '=', ref.run)
+    .where('state', '=', 'open')
+    .execute();
+  await trx
+    .updateTable('agent_run_tool_invocations')
+    .set({ state: 'cancelled', ended_at: new Date(), error_code: 'CANCELLED', error_message: 'The run closed first.' })
+    .where('run_id', '=', ref.run)
+    .where('state', '=', 'judged')
+    .execute();
+  const outcome = end.status === 'completed' ? await lastWords(trx, ref) : '';
+  const cost = await runCost(trx, ref.run);
+  await record(trx, ref.tenant, ref.run, {
+    events: [
+      {
+        kind: 'run.closed',
+        data: { status: end.status, reason: end.reason, message: end.message, cost: cost.settled, outcome },
+      },
+    ],
+  });
+  await trx
+    .updateTable('agent_runs')
+    .set({
+      status: end.status,
+      stop_reason: end.reason,
+      stop_message: end.message,
+      outcome,
+      open_approvals: 0,
+      waits_until: null,
+      closed_at: new Date(),
+    })
+    .where('id', '=', ref.run)
+    .execute();
+  await trx.deleteFrom('agent_run_text_deltas').where('run_id', '=', ref.run).execute();
+  return startQueued(trx, ref.tenant);
+}
+
+/** The text of the model's last message. */
+async function lastWords(trx: Transaction<Database>, ref: RunRef): Promise<string> {
+  const row = await trx
+    .selectFrom('agent_run_steps')
+    .select('content')
+    .where('run_id', '=', ref.run)
+    .where('kind', '=', 'model_message')
+    .orderBy('turn', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  const blocks = (row?.content as StoredMessage | undefined)?.content ?? [];
+  return blocks
+    .filter((block) => block.type === 'text')
+    .map((block) => block.text)
+    .join('')
+    .slice(0, 20_000);
+}
+
+async function countUnknown(trx: Transaction<Database>, ref: RunRef): Promise<number> {
+  const row = await trx
+    .selectFrom('agent_run_tool_invocations')
+    .select((eb) => eb.fn.countAll<number>().as('n'))
+    .where('run_id', '=', ref.run)
+    .where('state', 'in', ['started', 'outcome_unknown'])
+    .executeTakeFirstOrThrow();
+  return Number(row.n);
+}

@@ -1,0 +1,64 @@
+import type { Transaction } from 'kysely';
+import type { AgentDefinition } from '#domain/agent.ts';
+import { StewardError } from '#domain/errors.ts';
+import type { ModelTool } from '#domain/ports/model.ts';
+import type { RunRef } from '#domain/ports/run-store.ts';
+import type { ToolDescriptor } from '#domain/tools.ts';
+import type { RunGrantVerifier } from '#platform/identity/grants.ts';
+import { LruCache } from '#platform/identity/lru-cache.ts';
+import type { Database } from './tables.ts';
+
+/** What the platform needs of a run row to work on it. */
+export async function readRun(trx: Transaction<Database>, ref: RunRef) {
+  const row = await trx.selectFrom('agent_runs').selectAll().where('id', '=', ref.run).executeTakeFirst();
+  if (!row) throw new StewardError('NOT_FOUND', `There is no run ${ref.run} in tenant ${ref.tenant}.`);
+  return row;
+}
+
+export type RunRow = Awaited<ReturnType<typeof readRun>>;
+
+/**
+ * Verifies the grant in a run row and that it is this run's and this tenant's: the row was read under a tenant that a
+ * workflow's input named, and only the grant makes that true.
+ */
+export async function verifyRow(verifier: RunGrantVerifier, ref: RunRef, runGrant: string): Promise<void> {
+  const grant = await verifier.verify(runGrant);
+  if (grant.tenant !== ref.tenant || grant.run !== ref.run) {
+    throw new StewardError('GRANT_MISMATCH', `The grant of run ${ref.run} is for another run or tenant.`);
+  }
+}
+
+export interface AgentVersion {
+  readonly definition: AgentDefinition;
+  readonly tools: readonly ToolDescriptor[];
+}
+
+/** Agent versions never change, so they are kept: the last 200 by tenant, name and hash. */
+export class AgentVersions {
+  readonly #known = new LruCache<string, AgentVersion>(200);
+
+  async read(trx: Transaction<Database>, run: Pick<RunRow, 'tenant' | 'agent' | 'agent_hash'>): Promise<AgentVersion> {
+    const key = `${run.tenant}/${run.agent}@${run.agent_hash}`;
+    const known = this.#known.get(key);
+    if (known) return known;
+    const row = await trx
+      .selectFrom('agents')
+      .select(['definition', 'tools'])
+      .where('name', '=', run.agent)
+      .where('hash', '=', run.agent_hash)
+      .executeTakeFirstOrThrow();
+    const version: AgentVersion = {
+      definition: row.definition as unknown as AgentDefinition,
+      tools: row.tools,
+    };
+    this.#known.set(key, version);
+    return version;
+  }
+}
+
+/** The tools of a run as the model is told about them: pinned descriptors, after narrowing, in a stable order. */
+export function modelToolsOf(version: AgentVersion, run: Pick<RunRow, 'tools'>): ModelTool[] {
+  return version.tools
+    .filter((tool) => run.tools[tool.catalog]?.includes(tool.name))
+    .map((tool) => ({ name: tool.name, description: tool.description, inputSchema: tool.inputSchema }));
+}

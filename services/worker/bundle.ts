@@ -1,0 +1,45 @@
+import { createHash } from 'node:crypto';
+import { glob, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode } from '@temporalio/worker';
+import { workflowInterceptorModules } from '#platform/telemetry/tracing.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+/** Bundles the workflows of this source tree. Takes 1-3 s. */
+export async function buildBundle(): Promise<string> {
+  const { code } = await bundleWorkflowCode({
+    workflowsPath: join(ROOT, 'workflows/index.ts'),
+    workflowInterceptorModules: workflowInterceptorModules(),
+    logger: { log() {}, trace() {}, debug() {}, info() {}, warn() {}, error: (message) => process.stderr.write(`${message}\n`) },
+  });
+  return code;
+}
+
+/**
+ * The path of a workflow bundle: `prebuilt` where one is given (as in images), else one in `.cache`, built anew whenever
+ * a source of it has changed. Any number of starters may call this at once.
+ */
+export async function workflowBundle(prebuilt: string | undefined): Promise<string> {
+  if (prebuilt) return prebuilt;
+  const path = join(ROOT, '.cache', `workflows-${await sourceHash()}.cjs`);
+  const found = await readFile(path).catch(() => null);
+  if (found) return path;
+  const code = await buildBundle();
+  await mkdir(dirname(path), { recursive: true });
+  const draft = `${path}.${process.pid}`;
+  await writeFile(draft, code);
+  await rename(draft, path);
+  return path;
+}
+
+async function sourceHash(): Promise<string> {
+  const hash = createHash('sha256');
+  const files: string[] = ['package-lock.json', 'platform/telemetry/tracing.ts'];
+  for await (const file of glob('{workflows,domain}/**/*.ts', { cwd: ROOT })) files.push(file);
+  for (const file of files.toSorted()) {
+    hash.update(file).update(await readFile(join(ROOT, file)));
+  }
+  return hash.digest('hex').slice(0, 16);
+}

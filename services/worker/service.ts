@@ -1,0 +1,121 @@
+import { z } from 'zod';
+import type { ModelPort } from '#domain/ports/model.ts';
+import type { CatalogPort, GuardPort } from '#domain/ports/services.ts';
+import { RUN_TASK_QUEUE } from '#domain/run-workflow.ts';
+import { connectCatalogs } from '#platform/clients/catalogs.ts';
+import { connectGuard } from '#platform/clients/guard.ts';
+import { parseCatalogs } from '#platform/config/catalogs.ts';
+import { createLog } from '#platform/config/process.ts';
+import { grantVariables, type readConfig, required, serviceVariables, urlOf } from '#platform/config/service.ts';
+import { connect } from '#platform/database/connect.ts';
+import { notifier } from '#platform/database/notify.ts';
+import type { Database } from '#platform/database/tables.ts';
+import { tokenFromFile } from '#platform/grpc/token-file.ts';
+import { runGrantVerifier } from '#platform/identity/grants.ts';
+import { createAnthropicModel } from '#platform/llm/anthropic.ts';
+import { connectTemporal } from '#platform/temporal/client.ts';
+import { workflowBundle } from './bundle.ts';
+import { ensureSchedules } from './schedules.ts';
+import { listenForStops } from './stop-push.ts';
+import { startWorkers } from './worker.ts';
+
+const whole = (fallback: number) => z.coerce.number('must be a whole number').int().min(1).max(100_000).default(fallback);
+
+/** What the worker reads from its environment. */
+export const workerVariables = {
+  DATABASE_URL: serviceVariables.DATABASE_URL,
+  STEWARD_LOG_LEVEL: serviceVariables.STEWARD_LOG_LEVEL,
+  STEWARD_RUN_GRANT_JWKS: grantVariables.STEWARD_RUN_GRANT_JWKS,
+  /** `host:port` of Temporal's frontend. */
+  TEMPORAL_ADDRESS: required("host:port of Temporal's frontend"),
+  TEMPORAL_NAMESPACE: required('the Temporal namespace'),
+  /** Temporal Cloud's API key; turns TLS on. A secret. */
+  TEMPORAL_API_KEY: z.string().optional(),
+  STEWARD_GUARD_ADDRESS: required('host:port of the guard'),
+  /** `name=host:port`, comma-separated. */
+  STEWARD_CATALOGS: required('catalogs as name=host:port, comma-separated'),
+  /** File with a bearer token of role `worker`; read again as it is rotated. */
+  STEWARD_SERVICE_TOKEN_FILE: required('a file with a bearer token of role worker'),
+  ANTHROPIC_API_KEY: required('the key of the model provider; any text for the offline model'),
+  /** Of the offline model or a gateway. */
+  ANTHROPIC_BASE_URL: urlOf(['http', 'https'], 'the address of the model provider').optional(),
+  /** A prebuilt workflow bundle, as in images. */
+  STEWARD_WORKFLOW_BUNDLE: z.string().optional(),
+  /** Activities at once. */
+  STEWARD_WORKER_SLOTS: whole(100),
+  /** Runs kept in memory. */
+  STEWARD_WORKER_CACHED_RUNS: whole(500),
+  /** How long activities may go on after SIGTERM, in milliseconds. Longer than the longest model call in production. */
+  STEWARD_WORKER_GRACE_MS: whole(90_000),
+} as const;
+
+export type WorkerConfig = ReturnType<typeof readConfig<typeof workerVariables>>;
+
+/** Parts that suites put something else around. */
+export interface Wrap {
+  readonly model?: (model: ModelPort) => ModelPort;
+  readonly guard?: (guard: GuardPort) => GuardPort;
+  readonly catalogs?: (catalogs: CatalogPort) => CatalogPort;
+}
+
+/** Wires a worker from its environment and starts it. */
+export async function startWorkerService(
+  config: WorkerConfig,
+  wrap: Wrap = {},
+): Promise<{ readonly queue: string; stop(): Promise<void> }> {
+  const log = createLog('worker', config.STEWARD_LOG_LEVEL);
+  const bundle = await workflowBundle(config.STEWARD_WORKFLOW_BUNDLE);
+  const database = connect<Database>(config.DATABASE_URL, { max: 20, name: 'steward-worker' });
+  const token = tokenFromFile(config.STEWARD_SERVICE_TOKEN_FILE);
+  const guard = connectGuard({ address: config.STEWARD_GUARD_ADDRESS, token });
+  const catalogs = connectCatalogs({ addresses: parseCatalogs(config.STEWARD_CATALOGS), token });
+  const model = createAnthropicModel({
+    apiKey: config.ANTHROPIC_API_KEY,
+    ...(config.ANTHROPIC_BASE_URL === undefined ? {} : { baseUrl: config.ANTHROPIC_BASE_URL }),
+  });
+  const apiKey = config.TEMPORAL_API_KEY === undefined ? {} : { apiKey: config.TEMPORAL_API_KEY };
+  const temporal = connectTemporal({ address: config.TEMPORAL_ADDRESS, namespace: config.TEMPORAL_NAMESPACE, ...apiKey });
+  const push = listenForStops(config.DATABASE_URL);
+  const wake = notifier(database.db, { onError: (err) => log.warn({ err: String(err) }, 'could not notify') });
+  const workers = await startWorkers(
+    {
+      db: database.db,
+      grants: runGrantVerifier(config.STEWARD_RUN_GRANT_JWKS),
+      notifier: wake,
+      temporal,
+      model: wrap.model?.(model) ?? model,
+      guard: wrap.guard?.(guard) ?? guard,
+      catalogs: wrap.catalogs?.(catalogs) ?? catalogs,
+      push,
+      log,
+    },
+    {
+      address: config.TEMPORAL_ADDRESS,
+      namespace: config.TEMPORAL_NAMESPACE,
+      ...apiKey,
+      bundle,
+      slots: config.STEWARD_WORKER_SLOTS,
+      cachedRuns: config.STEWARD_WORKER_CACHED_RUNS,
+      graceMs: config.STEWARD_WORKER_GRACE_MS,
+    },
+  );
+  const running = workers.run();
+  running.catch((error: unknown) => {
+    log.fatal({ err: String(error) }, 'the worker failed');
+    process.exit(1);
+  });
+  await temporal.within(new Date(Date.now() + 15_000), () => ensureSchedules(temporal.client));
+  return {
+    queue: RUN_TASK_QUEUE,
+    async stop() {
+      workers.shutdown();
+      await running.catch(() => undefined);
+      await push.close();
+      await wake.close();
+      guard.close();
+      catalogs.close();
+      await temporal.close();
+      await database.close();
+    },
+  };
+}

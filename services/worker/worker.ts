@@ -1,0 +1,149 @@
+import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import type { Kysely } from 'kysely';
+import type { Logger } from 'pino';
+import { createConfirmDecision } from '#activities/decisions/confirm-decision.ts';
+import { type CloseRunDeps, createCloseRun } from '#activities/journal/close-run.ts';
+import { createThink } from '#activities/model/think.ts';
+import type { StopPush } from '#activities/run-context.ts';
+import { createAct } from '#activities/tools/act.ts';
+import type { ModelPort } from '#domain/ports/model.ts';
+import type { RunActivities } from '#domain/ports/run-activities.ts';
+import type { CallStore, CloseStore, TurnStore } from '#domain/ports/run-store.ts';
+import type { CatalogPort, GuardPort } from '#domain/ports/services.ts';
+import { MAINTENANCE_TASK_QUEUE, RUN_TASK_QUEUE } from '#domain/run-workflow.ts';
+import { createCallStore } from '#platform/database/calls.ts';
+import { createCloseStore } from '#platform/database/closing.ts';
+import type { Notifier } from '#platform/database/notify.ts';
+import { readRun, verifyRow } from '#platform/database/run-row.ts';
+import type { Database } from '#platform/database/tables.ts';
+import { withTenant } from '#platform/database/tenant.ts';
+import { createTurnStore } from '#platform/database/turns.ts';
+import type { RunGrantVerifier } from '#platform/identity/grants.ts';
+import { tracingPlugin } from '#platform/telemetry/tracing.ts';
+import type { Temporal } from '#platform/temporal/client.ts';
+import { deliver } from '#platform/temporal/outbox.ts';
+import { createMaintenance } from './maintenance.ts';
+
+/** What a worker is made of. Chaos and attack suites pass defective parts here; product mains never do. */
+export interface WorkerParts {
+  readonly db: Kysely<Database>;
+  readonly grants: RunGrantVerifier;
+  readonly notifier: Notifier;
+  readonly temporal: Temporal;
+  readonly model: ModelPort;
+  readonly guard: GuardPort;
+  readonly catalogs: CatalogPort;
+  readonly push: StopPush;
+  readonly log: Logger;
+  readonly turns?: TurnStore;
+}
+
+export interface WorkerOptions {
+  readonly address: string;
+  readonly namespace: string;
+  readonly apiKey?: string;
+  /** Path of the workflow bundle. */
+  readonly bundle: string;
+  /** Activities at once. */
+  readonly slots: number;
+  /** Runs kept in memory; keep it above the runs in flight. */
+  readonly cachedRuns: number;
+  /** How long activities under way may go on after SIGTERM, in milliseconds: longer than the longest one. */
+  readonly graceMs: number;
+}
+
+/** The activities of a run over their parts. */
+export function createRunActivities(parts: WorkerParts): RunActivities & { readonly closing: CloseRunDeps } {
+  const { db, push } = parts;
+  const log = { warn: (message: string, facts: Readonly<Record<string, unknown>>) => parts.log.warn(facts, message) };
+  const turns = parts.turns ?? createTurnStore(parts);
+  const store: CallStore & CloseStore = { ...createCallStore(parts), ...createCloseStore(parts) };
+  const closing: CloseRunDeps = {
+    store,
+    catalogs: parts.catalogs,
+    push,
+    log,
+    deliver: async (tenant, ids) => {
+      await deliver(parts, tenant, ids);
+    },
+  };
+  return {
+    closing,
+    think: createThink({ store: turns, model: parts.model, guard: parts.guard, push, log }),
+    act: createAct({ store, guard: parts.guard, catalogs: parts.catalogs, push, log }),
+    confirmDecision: createConfirmDecision({
+      guard: parts.guard,
+      push,
+      log,
+      runGrantOf: (ref) =>
+        withTenant(db, ref.tenant, async (trx) => {
+          const run = await readRun(trx, ref);
+          await verifyRow(parts.grants, ref, run.run_grant);
+          return run.run_grant;
+        }),
+    }),
+    closeRun: createCloseRun(closing),
+  };
+}
+
+/** Starts the workers of this process; `run` ends when `shutdown` was called and what was under way is done. */
+export async function startWorkers(
+  parts: WorkerParts,
+  options: WorkerOptions,
+): Promise<{ run(): Promise<void>; shutdown(): void; state(): string }> {
+  installRuntime();
+  const connection = await NativeConnection.connect({
+    address: options.address,
+    ...(options.apiKey === undefined ? {} : { apiKey: options.apiKey, tls: true }),
+  });
+  const { closing, ...activities } = createRunActivities(parts);
+  const common = {
+    connection,
+    namespace: options.namespace,
+    workflowBundle: { codePath: options.bundle },
+    plugins: [tracingPlugin('steward-worker')],
+    shutdownGraceTime: options.graceMs,
+    shutdownForceTime: options.graceMs + 15_000,
+  };
+  const runs = await Worker.create({
+    ...common,
+    taskQueue: RUN_TASK_QUEUE,
+    activities,
+    maxConcurrentActivityTaskExecutions: options.slots,
+    maxCachedWorkflows: options.cachedRuns,
+    // A dead worker's runs go to another one a second later, not ten.
+    stickyQueueScheduleToStartTimeout: '1s',
+    maxHeartbeatThrottleInterval: '800ms',
+    defaultHeartbeatThrottleInterval: '800ms',
+  });
+  const upkeep = await Worker.create({
+    ...common,
+    taskQueue: MAINTENANCE_TASK_QUEUE,
+    activities: createMaintenance({ db: parts.db, temporal: parts.temporal, log: parts.log, closing }),
+    maxConcurrentActivityTaskExecutions: 3,
+    maxCachedWorkflows: 5,
+  });
+  return {
+    async run() {
+      try {
+        await Promise.all([runs.run(), upkeep.run()]);
+      } finally {
+        await connection.close();
+      }
+    },
+    shutdown() {
+      if (runs.getState() === 'RUNNING') runs.shutdown();
+      if (upkeep.getState() === 'RUNNING') upkeep.shutdown();
+    },
+    state: () => runs.getState(),
+  };
+}
+
+let installed = false;
+
+/** The SDK would end the process on SIGTERM by itself; our main does it in its own order. */
+function installRuntime(): void {
+  if (installed) return;
+  installed = true;
+  Runtime.install({ shutdownSignals: [], telemetryOptions: { logging: { forward: {}, filter: 'ERROR' } } });
+}
