@@ -1,4 +1,11 @@
-import { Client, type ClientOptions, Connection, isGrpcServiceError } from '@temporalio/client';
+import {
+  Client,
+  type ClientOptions,
+  Connection,
+  defaultGrpcRetryOptions,
+  isGrpcServiceError,
+  makeGrpcRetryInterceptor,
+} from '@temporalio/client';
 import { StewardError } from '#domain/errors.ts';
 
 export interface TemporalOptions {
@@ -29,6 +36,8 @@ export function connectTemporal(options: TemporalOptions): Temporal {
     address: options.address,
     tls: options.tls ?? options.apiKey !== undefined,
     ...(options.apiKey === undefined ? {} : { apiKey: options.apiKey }),
+    // Bridges a blip; who waits for longer is told soon, and what is owed stays in the outbox.
+    interceptors: [makeGrpcRetryInterceptor(defaultGrpcRetryOptions({ maxAttempts: 4, maxIntervalMs: () => 1_000 }))],
     channelArgs: {
       'grpc.keepalive_permit_without_calls': 1,
       'grpc.keepalive_time_ms': 30_000,
