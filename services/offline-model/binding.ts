@@ -11,17 +11,26 @@ export function digest(...parts: readonly unknown[]): string {
 }
 
 /**
- * For each message, the hash of everything before it: system prompt, tools, earlier messages. Thinking is bound to it,
- * as on the current Claude models. Cache marks and thinking itself do not count; one more entry stands for the answer.
+ * The hash of what stands before a message: system prompt, tools, earlier messages. Thinking is bound to it, as on the
+ * current Claude models. Cache marks and thinking itself do not count.
  */
-export function prefixHashes(request: Request): readonly string[] {
-  let hash = digest(request.model, request.system.map(bare), request.tools.map(bare));
-  const hashes = [hash];
-  for (const { role, content } of request.messages) {
-    hash = digest(hash, role, content.filter((block) => !isThinking(block)).map(bare));
-    hashes.push(hash);
+export class Prefixes {
+  readonly #request: Request;
+  readonly #hashes: string[];
+
+  constructor(request: Request) {
+    this.#request = request;
+    this.#hashes = [digest(request.model, request.system.map(bare), request.tools.map(bare))];
   }
-  return hashes;
+
+  /** Before the message of that index; before the answer, if that is one past the last. */
+  before(index: number): string {
+    for (const { role, content } of this.#request.messages.slice(this.#hashes.length - 1, index)) {
+      const said = content.filter((block) => !isThinking(block)).map(bare);
+      this.#hashes.push(digest(this.#hashes.at(-1), role, said));
+    }
+    return this.#hashes[index] ?? '';
+  }
 }
 
 /** The signature of thinking that stands behind `prefix`. */
@@ -44,9 +53,9 @@ export function isGenuine(
   return same(block.data, seal(prefix, thinking));
 }
 
-/** The marks of one tool call's id: whether its turn began with thinking, which must then come back with it. */
-export function toolUseId(prefix: string, index: number, thought: boolean): string {
-  return `toolu_${thought ? 't' : 'n'}${digest(prefix, 'call', index).slice(0, 22)}`;
+/** The id of a tool call. It tells whether its turn began with thinking, which must then come back with it. */
+export function toolUseId(key: string, index: number, thought: boolean): string {
+  return `toolu_${thought ? 't' : 'n'}${digest(key, 'call', index).slice(0, 22)}`;
 }
 
 /** Whether a call of this id was issued after thinking. */

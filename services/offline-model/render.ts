@@ -1,7 +1,7 @@
 import type Anthropic from '@anthropic-ai/sdk';
-import { digest, prefixHashes, seal, sign, toolUseId } from './binding.ts';
+import { digest, Prefixes, seal, sign, toolUseId } from './binding.ts';
 import type { ScriptedAnswer } from './script.ts';
-import { countTokens, type InputUsage } from './usage.ts';
+import { countTokens, type InputUsage, type Prompt } from './usage.ts';
 import type { Request } from './wire.ts';
 
 /** Characters of one piece of a stream. */
@@ -32,9 +32,10 @@ export interface Rendered {
  * Renders an answer, cut at the request's `max_tokens`. Ids and signatures come from the conversation alone, so the
  * same request is answered with the same bytes.
  */
-export function render(request: Request, answer: ScriptedAnswer, input: InputUsage): Rendered {
-  const prefix = prefixHashes(request).at(-1) ?? '';
-  const key = digest(prefix, request.metadata?.user_id ?? null);
+export function render(request: Request, answer: ScriptedAnswer, prompt: Prompt, input: InputUsage): Rendered {
+  const thought = answer.thinking !== undefined || answer.redactedThinking !== undefined;
+  const prefix = thought ? new Prefixes(request).before(request.messages.length) : '';
+  const key = digest(prompt.hash, request.metadata?.user_id ?? null);
   const { blocks, cut } = write(answer, request.max_tokens, prefix, key);
   const stop: StopReason = cut ? 'max_tokens' : (answer.stop ?? (answer.calls?.length ? 'tool_use' : 'end_turn'));
   const thinkingTokens = sum(blocks.filter((block) => block.type.endsWith('thinking')));

@@ -8,7 +8,7 @@ import { render } from './render.ts';
 import { sendStream, sendWhole } from './respond.ts';
 import { type Fault, play, type Script, ScriptError, type ScriptedAnswer } from './script.ts';
 import { builtInScripts } from './scripts/index.ts';
-import { PromptCache } from './usage.ts';
+import { PromptCache, promptOf } from './usage.ts';
 import { validate } from './validate.ts';
 import { ApiError, invalid, type Request } from './wire.ts';
 
@@ -132,7 +132,8 @@ async function answer(
   res.setHeader('request-id', `req_${digest(seen.number, request.messages).slice(0, 24)}`);
   if (fault?.kind === 'status') throw statusFault(fault);
   const said = fault?.kind === 'empty' ? { pace: scripted.pace ?? {} } : scripted;
-  const rendered = render(request, said, state.cache.account(request));
+  const prompt = promptOf(request);
+  const rendered = render(request, said, prompt, state.cache.account(prompt));
   const pace = { ...scripted.pace, firstMs: (scripted.pace?.firstMs ?? 0) + state.delayMs };
   const delivery = { pace, fault: fault?.kind === 'empty' ? null : fault, gone };
   return request.stream ? sendStream(res, rendered, delivery) : sendWhole(res, rendered, delivery);

@@ -28,23 +28,22 @@ export class PromptCache {
   readonly #written = new Set<string>();
 
   /** Counts the prompt and remembers its prefixes. */
-  account(request: Request): InputUsage {
-    const prefixes = prefixesOf(request);
-    const breakpoints = prefixes.flatMap((prefix, at) => (prefix.breakpoint ? [at] : []));
+  account(prompt: Prompt): InputUsage {
+    const { breakpoints, tokens } = prompt;
     const last = breakpoints.at(-1) ?? -1;
-    const read = Math.max(-1, ...breakpoints.map((at) => this.#longest(prefixes, at)));
-    for (const at of breakpoints) this.#remember(prefixes[at]?.hash ?? '');
-    const upTo = (at: number): number => prefixes[at]?.tokens ?? 0;
+    const read = Math.max(-1, ...breakpoints.map((at) => this.#longest(prompt, at)));
+    for (const at of breakpoints) this.#remember(prompt.hashes.get(at) ?? '');
+    const upTo = (at: number): number => tokens[at] ?? 0;
     return {
-      input_tokens: upTo(prefixes.length - 1) - upTo(last) + FRAME_TOKENS,
+      input_tokens: upTo(tokens.length - 1) - upTo(last) + FRAME_TOKENS,
       cache_read_input_tokens: upTo(read),
       cache_creation_input_tokens: upTo(last) - upTo(read),
     };
   }
 
-  #longest(prefixes: readonly Prefix[], from: number): number {
+  #longest({ hashes }: Prompt, from: number): number {
     for (let at = from; at > from - LOOKBACK && at >= 0; at -= 1) {
-      if (this.#written.has(prefixes[at]?.hash ?? '')) return at;
+      if (this.#written.has(hashes.get(at) ?? '')) return at;
     }
     return -1;
   }
@@ -57,26 +56,38 @@ export class PromptCache {
   }
 }
 
-interface Prefix {
+/** A prompt as the cache sees it: tools, system, messages, block by block. */
+export interface Prompt {
+  /** Tokens up to and with each block. */
+  readonly tokens: readonly number[];
+  readonly breakpoints: readonly number[];
+  /** The hash of the prompt up to and with a block, for the blocks that a breakpoint can look at. */
+  readonly hashes: ReadonlyMap<number, string>;
+  /** The hash of all of it. */
   readonly hash: string;
-  readonly tokens: number;
-  readonly breakpoint: boolean;
 }
 
-/** The prompt in the order the cache sees it: tools, system, messages; each block with the prefix that ends with it. */
-function prefixesOf(request: Request): readonly Prefix[] {
-  let hash = createHash('sha256').update(request.model).digest('hex');
-  let tokens = 0;
-  const blocks = [
+/** Reads a request as the cache does. */
+export function promptOf(request: Request): Prompt {
+  const blocks: readonly object[] = [
     ...request.tools,
     ...request.system,
     ...request.messages.flatMap(({ role, content }) => content.map((block) => ({ role, ...block }))),
   ];
-  return blocks.map((block) => {
-    const { cache_control, ...rest } = block as { cache_control?: unknown };
+  const breakpoints = blocks.flatMap((block, at) => ((block as Marked).cache_control == null ? [] : [at]));
+  const hash = createHash('sha256').update(request.model);
+  const hashes = new Map<number, string>();
+  const tokens: number[] = [];
+  for (const [at, block] of blocks.entries()) {
+    const { cache_control: _, ...rest } = block as Marked;
     const text = JSON.stringify(rest);
-    hash = createHash('sha256').update(hash).update(text).digest('hex');
-    tokens += countTokens(text);
-    return { hash, tokens, breakpoint: cache_control != null };
-  });
+    hash.update(text);
+    tokens.push((tokens.at(-1) ?? 0) + countTokens(text));
+    if (breakpoints.some((end) => at <= end && at > end - LOOKBACK)) hashes.set(at, hash.copy().digest('hex'));
+  }
+  return { tokens, breakpoints, hashes, hash: hash.digest('hex') };
+}
+
+interface Marked {
+  readonly cache_control?: unknown;
 }

@@ -1,5 +1,5 @@
 import { findModel } from '#platform/llm/models.ts';
-import { cameAfterThinking, isGenuine, isThinking, prefixHashes } from './binding.ts';
+import { cameAfterThinking, isGenuine, isThinking, Prefixes } from './binding.ts';
 import { ApiError, invalid, type Request, type RequestBlock, requestSchema } from './wire.ts';
 
 const MOST_BREAKPOINTS = 4;
@@ -73,11 +73,11 @@ function checkTurns({ messages }: Request): void {
 }
 
 function checkThinking(request: Request): void {
-  const prefixes = prefixHashes(request);
+  const prefixes = new Prefixes(request);
   request.messages.forEach((message, at) => {
     if (message.role !== 'assistant') return;
     message.content.forEach((block, index) => {
-      if (!isThinking(block) || isGenuine(prefixes[at] ?? '', block)) return;
+      if (!isThinking(block) || isGenuine(prefixes.before(at), block)) return;
       throw invalid(
         `messages.${at}.content.${index}: Invalid \`signature\` in \`${block.type}\` block. The block, or what stands ` +
           'before it in the conversation, is not what it was when the block was written.',
