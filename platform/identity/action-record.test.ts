@@ -39,7 +39,7 @@ test('spells the vectors of RFC 8785', () => {
   const sorted = {
     '€': 'Euro Sign',
     '\r': 'Carriage Return',
-    דּ: 'Hebrew Letter Dalet With Dagesh',
+    '\ufb33': 'Hebrew Letter Dalet With Dagesh',
     '1': 'One',
     '😀': 'Emoji: Grinning Face',
     '\u0080': 'Control',
