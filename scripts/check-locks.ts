@@ -3,7 +3,8 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CheckResult, listFiles, runCommand } from './check-kit.ts';
 
-const MIGRATION = /^(platform\/database\/migrations|services\/catalogs\/[^/]+\/migrations)\/[^/]+\.sql$/;
+const MIGRATION =
+  /^(platform\/database\/migrations|catalog-kit\/migrations|services\/catalogs\/[^/]+\/migrations)\/[^/]+\.sql$/;
 const MIGRATIONS_LOCK = 'migrations.lock.json';
 const HISTORIES = 'test/histories';
 const HISTORIES_MANIFEST = `${HISTORIES}/manifest.json`;

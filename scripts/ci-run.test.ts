@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
@@ -10,8 +11,11 @@ interface Run {
   seconds: number;
 }
 
-/** Plays the real .ci/run, with the real npm, in a package without dependencies whose scripts are these. */
-async function ciRun(scripts: Record<string, string>): Promise<Run> {
+/**
+ * Plays the real .ci/run, with the real npm, in a package without dependencies whose scripts are these; sends it SIGTERM
+ * when it has printed the line `stopAt`.
+ */
+async function ciRun(scripts: Record<string, string>, stopAt?: string): Promise<Run> {
   const manifest = { name: 'trial', version: '1.0.0', private: true, scripts };
   const lock = {
     name: 'trial',
@@ -25,9 +29,19 @@ async function ciRun(scripts: Record<string, string>): Promise<Run> {
     mkdirSync(join(root, '.ci'));
     copyFileSync(join(import.meta.dirname, '..', '.ci', 'run'), join(root, '.ci', 'run'));
     const started = performance.now();
-    const run = spawnSync(join(root, '.ci', 'run'), [], { encoding: 'utf8', timeout: 50_000, killSignal: 'SIGKILL' });
+    const child = spawn(join(root, '.ci', 'run'), {
+      stdio: ['ignore', 'pipe', 'ignore'],
+      timeout: 50_000,
+      killSignal: 'SIGKILL',
+    });
+    let output = '';
+    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      output += chunk;
+      if (stopAt !== undefined && output.includes(`\n${stopAt}\n`)) child.kill('SIGTERM');
+    });
+    const [status] = (await once(child, 'close')) as [number | null];
     const seconds = (performance.now() - started) / 1000;
-    result = { status: run.status, lines: run.stdout.trimEnd().split('\n'), seconds };
+    result = { status, lines: output.trimEnd().split('\n'), seconds };
   });
   if (result === undefined) throw new Error('.ci/run was not played');
   return result;
@@ -67,4 +81,11 @@ test('a process that is left behind keeps nothing waiting and is ended', async (
   expect(lines).toContain('tests left processes behind; they were ended');
   expect(seconds).toBeLessThan(40);
   expect(status).toBe(0);
+});
+
+test('stopped from outside it ends at once and takes its phase along', async () => {
+  const { status, lines, seconds } = await ciRun({ ...green, test: 'echo begun; sleep 45' }, 'begun');
+  expect(status).toBe(143);
+  expect(lines.at(-1)).toBe('begun');
+  expect(seconds).toBeLessThan(30);
 });
