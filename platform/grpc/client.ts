@@ -152,6 +152,8 @@ export function connect<S extends DescService>(service: S, options: ConnectOptio
     'grpc.max_send_message_length': maxBytes,
     'grpc.initial_reconnect_backoff_ms': 100,
     'grpc.max_reconnect_backoff_ms': 1_000,
+    // How long nice-grpc lets one attempt to connect take, though it is not what the name says.
+    'grpc.min_reconnect_backoff_ms': 5_000,
     'grpc.dns_min_time_between_resolutions_ms': 1_000,
     // Other gRPC servers refuse pings that come much more often.
     'grpc.keepalive_time_ms': 30_000,
