@@ -1,0 +1,58 @@
+import { StewardError } from '#domain/errors.ts';
+import type { ExecuteRequest } from '#gen/steward/catalog/v1/tool_catalog_pb.ts';
+import type { CallContext } from '#platform/grpc/bind.ts';
+import { admitCall, requireLeave, verifyExecutionGrants } from '../admission.ts';
+import { type Attempt, newAttempt, withinTimeout } from '../attempt.ts';
+import type { Catalog } from '../catalog.ts';
+import { toolContext } from '../context.ts';
+import { inTransaction } from '../database.ts';
+import { intentFirst } from '../far.ts';
+import { type Answer, answering, assertSendable, packEffect, packResult, receiptAnswer } from '../outcome.ts';
+import { inOneTransaction } from '../transactional.ts';
+
+/** Carries out a call, once per key. */
+export async function execute(catalog: Catalog, ctx: CallContext, request: ExecuteRequest): Promise<Answer> {
+  const call = await admitCall(catalog, request, 'execute');
+  const grants = await verifyExecutionGrants(catalog, call, request.executionGrants);
+  const { tool, args } = call;
+  return await answering(async () => {
+    requireLeave(call);
+    return await withinTimeout(ctx, tool, async (bounds) => {
+      const attempt = newAttempt(catalog, { call, grants, bounds });
+      switch (tool.effect) {
+        case 'none':
+          return await read(catalog, attempt);
+        case 'transactional':
+          return await inOneTransaction(catalog, attempt, async (trx) => {
+            const toolCtx = toolContext(call, bounds, trx);
+            await tool.run.check?.(toolCtx, args);
+            return packEffect(tool, await tool.run.execute(toolCtx, args));
+          });
+        case 'keyed':
+        case 'unkeyed':
+          return await intentFirst(catalog, attempt, {
+            prepare: async (trx) => await tool.run.check?.(toolContext(call, bounds, trx), args),
+            act: async () => packEffect(tool, await tool.run.execute(toolContext(call, bounds), args)),
+          });
+      }
+    });
+  });
+}
+
+/** A read leaves nothing behind, so it may be repeated; but not under a key that was settled as never to run. */
+async function read(catalog: Catalog, attempt: Attempt): Promise<Answer> {
+  const { call, bounds } = attempt;
+  const { tool, args, digest } = call;
+  const { key } = call.record;
+  return await inTransaction(catalog.db, call.grant.tenant, bounds, 'read', async (trx) => {
+    if ((await catalog.receipts.find(trx, key))?.state === 'tombstone') {
+      throw new StewardError('TOMBSTONED', `The key ${key} was settled as never taking effect.`);
+    }
+    const toolCtx = toolContext(call, bounds, trx);
+    await tool.run.check?.(toolCtx, args);
+    const result = packResult(tool, await tool.run.execute(toolCtx, args));
+    const answer = receiptAnswer({ key, digest, result, undoable: false }, false);
+    assertSendable(answer);
+    return answer;
+  });
+}
