@@ -1,0 +1,74 @@
+/** Keys, passwords and tokens of the embedded default: made at first start, kept where only their owner reads. */
+
+import { randomBytes, randomUUID } from 'node:crypto';
+import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createKeyPair, type KeyPair } from '#platform/identity/key-pair.ts';
+import { mintToken } from '#platform/identity/tokens.ts';
+import { TOKEN_KEY } from './environment.ts';
+import type { DevPaths } from './paths.ts';
+
+/** `iss` and `aud` of the tokens that the embedded default makes and accepts. */
+export const DEV_ISSUER = 'steward-dev';
+export const DEV_AUDIENCE = 'steward';
+
+/** The database role of each process that has one. */
+export const ROLES = {
+  'run-api': 'steward_run_api',
+  guard: 'steward_guard',
+  worker: 'steward_worker',
+  projects: 'steward_projects',
+  messaging: 'steward_messaging',
+} as const;
+
+const SERVICE_TOKEN_S = 24 * 60 * 60;
+const RENEW_MS = 6 * 60 * 60 * 1000;
+
+export interface DevSecrets {
+  /** Signs local bearer tokens. */
+  readonly tokens: KeyPair;
+  /** Signs run grants; run-api's alone. */
+  readonly runGrants: KeyPair;
+  /** Signs execution grants and decisions; the guard's alone. */
+  readonly guard: KeyPair;
+  /** Passwords by database role. */
+  readonly passwords: Readonly<Record<string, string>>;
+  /** Bearer token with role `worker` of Steward's own processes, renewed while the launcher runs. */
+  readonly serviceTokenFile: string;
+  /** Stops renewing. */
+  close(): void;
+}
+
+/** Makes what is missing and starts renewing the service token. */
+export async function openSecrets(paths: DevPaths): Promise<DevSecrets> {
+  const [tokens, runGrants, guard] = await Promise.all([
+    createKeyPair(paths.secrets, TOKEN_KEY),
+    createKeyPair(paths.secrets, 'run-grants'),
+    createKeyPair(paths.secrets, 'guard'),
+  ]);
+  const passwords = await keptPasswords(join(paths.secrets, 'database-roles.json'));
+  const serviceTokenFile = join(paths.secrets, 'service.token');
+  const renew = async () => {
+    const claims = { issuer: DEV_ISSUER, audience: DEV_AUDIENCE, tenant: '', subject: 'steward', roles: ['worker'] as const };
+    const token = await mintToken(tokens.privateJwk, claims, SERVICE_TOKEN_S);
+    const draft = `${serviceTokenFile}.${randomUUID()}`;
+    await writeFile(draft, token, { mode: 0o600 });
+    await rename(draft, serviceTokenFile);
+  };
+  await renew();
+  const timer = setInterval(() => void renew().catch(() => undefined), RENEW_MS);
+  timer.unref();
+  return { tokens, runGrants, guard, passwords, serviceTokenFile, close: () => clearInterval(timer) };
+}
+
+async function keptPasswords(file: string): Promise<Record<string, string>> {
+  const fresh = Object.fromEntries(Object.values(ROLES).map((role) => [role, randomBytes(24).toString('hex')]));
+  const draft = `${file}.${randomUUID()}`;
+  await writeFile(draft, JSON.stringify(fresh), { mode: 0o600 });
+  // The first writer wins, whoever else starts at the same time.
+  await link(draft, file).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
+  await rm(draft);
+  return { ...fresh, ...(JSON.parse(await readFile(file, 'utf8')) as Record<string, string>) };
+}

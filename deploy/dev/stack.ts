@@ -1,0 +1,259 @@
+/** Everything of the embedded default, up in the right order and down again. */
+
+import { join } from 'node:path';
+import { writeEnvironment, removeEnvironment, type DevEnvironment } from './environment.ts';
+import { type DevPaths, preparePaths, REPOSITORY } from './paths.ts';
+import { assertPortFree, LOOPBACK, type PortSpec, portOf } from './ports.ts';
+import { startPostgres } from './postgres.ts';
+import { type RunningService, startService, stopLeftovers } from './processes.ts';
+import { type OnProgress, withProgress } from './progress.ts';
+import { prepareDatabase, urlFor } from './schema.ts';
+import { DEV_AUDIENCE, DEV_ISSUER, type DevSecrets, openSecrets, ROLES } from './secrets.ts';
+import { findTemporal } from './temporal-binary.ts';
+import { readTemporalDev } from './temporal-config.ts';
+import { startTemporal } from './temporal.ts';
+
+/** Steward's own processes, and the variables that move their ports. */
+export const SERVICES = {
+  'offline-model': { what: 'the offline model', variable: 'STEWARD_OFFLINE_MODEL_PORT', fallback: 7730 },
+  'mail-sink': { what: 'the local mail server', variable: 'STEWARD_SMTP_PORT', fallback: 7725 },
+  projects: { what: 'the projects catalog', variable: 'STEWARD_PROJECTS_PORT', fallback: 7721 },
+  messaging: { what: 'the messaging catalog', variable: 'STEWARD_MESSAGING_PORT', fallback: 7722 },
+  guard: { what: 'the guard', variable: 'STEWARD_GUARD_PORT', fallback: 7711 },
+  'run-api': { what: 'run-api', variable: 'STEWARD_RUN_API_PORT', fallback: 7710 },
+  worker: null,
+} as const satisfies Record<string, PortSpec | null>;
+
+export type ServiceName = keyof typeof SERVICES;
+
+const ENTRIES: Readonly<Record<ServiceName, string>> = {
+  'offline-model': 'services/offline-model/main.ts',
+  'mail-sink': 'deploy/dev/mail-sink.ts',
+  projects: 'services/catalogs/projects/main.ts',
+  messaging: 'services/catalogs/messaging/main.ts',
+  guard: 'services/guard/main.ts',
+  'run-api': 'services/run-api/main.ts',
+  worker: 'services/worker/main.ts',
+};
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+export interface StackOptions {
+  readonly paths: DevPaths;
+  readonly env?: Env;
+  readonly onProgress?: OnProgress;
+  readonly signal?: AbortSignal;
+  /** Entry files, relative to the repository, in place of the usual ones: suites compose defective services. */
+  readonly entries?: Partial<Record<ServiceName, string>>;
+  /** Added to a service's environment. */
+  readonly serviceEnv?: Partial<Record<ServiceName, Env>>;
+}
+
+export interface Stack {
+  readonly environment: DevEnvironment;
+  readonly secrets: DevSecrets;
+  /** As superuser: for seeds and for suites that count effects. A secret. */
+  readonly databaseUrl: string;
+  /** The worker's model provider: the offline model's address, or undefined for the real one. */
+  readonly offlineModel: string | undefined;
+  /** File that the local mail server writes its messages to. */
+  readonly mailFile: string;
+  readonly addresses: Readonly<Record<Exclude<ServiceName, 'worker'>, string>>;
+  service(name: ServiceName): RunningService;
+  /** Starts a service that has ended, or was ended, again: same port, same environment. */
+  restart(name: ServiceName): Promise<RunningService>;
+  /** Resolves with the name of the first process that ends unasked. */
+  readonly lost: Promise<string>;
+  /** Ends everything that was started; data is kept. Safe to repeat. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Brings up Temporal, Postgres, every service and the worker; what an address replaces is not started. On failure what
+ * was started is ended again.
+ */
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const { paths, env = process.env, onProgress = () => undefined } = options;
+  await preparePaths(paths);
+  await stopLeftovers(paths, ['postgres', 'temporal']);
+  const undo: (() => Promise<void>)[] = [];
+  const stop = once(async () => {
+    await removeEnvironment(paths);
+    for (const step of undo.toReversed()) await step();
+  });
+  try {
+    return await bringUp({ ...options, env, onProgress }, undo, stop);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function bringUp(
+  options: StackOptions & { readonly env: Env; readonly onProgress: OnProgress },
+  undo: (() => Promise<void>)[],
+  stop: () => Promise<void>,
+): Promise<Stack> {
+  const { paths, env, onProgress, signal } = options;
+  const dev = await readTemporalDev();
+  const ports = await wantedPorts(env);
+  const secrets = await openSecrets(paths);
+  undo.push(async () => secrets.close());
+
+  const [temporal, postgres] = await both(
+    (async () => {
+      const source = await findTemporal({ paths, dev, env, onProgress, signal });
+      const running = await startTemporal({ paths, dev, source, env, onProgress, signal });
+      undo.push(() => running.stop());
+      return running;
+    })(),
+    (async () => {
+      const running = await startPostgres({ paths, env, onProgress, signal });
+      undo.push(() => running.stop());
+      await withProgress(onProgress, 'Applying migrations', prepareDatabase(running.url, secrets));
+      return running;
+    })(),
+  );
+
+  const at = (name: Exclude<ServiceName, 'worker'>) => `${LOOPBACK}:${ports[name]}`;
+  const addresses = {
+    'offline-model': at('offline-model'),
+    'mail-sink': at('mail-sink'),
+    projects: at('projects'),
+    messaging: at('messaging'),
+    guard: at('guard'),
+    'run-api': at('run-api'),
+  };
+  const real = env['ANTHROPIC_API_KEY'] !== undefined && env['ANTHROPIC_API_KEY'] !== '';
+  const mailFile = join(paths.home, 'mail.jsonl');
+  const temporalEnv = { TEMPORAL_ADDRESS: temporal.address, TEMPORAL_NAMESPACE: temporal.namespace };
+  const common = {
+    STEWARD_AUTH_ISSUER: DEV_ISSUER,
+    STEWARD_AUTH_AUDIENCE: DEV_AUDIENCE,
+    STEWARD_AUTH_JWKS: secrets.tokens.jwksPath,
+    STEWARD_RUN_GRANT_JWKS: secrets.runGrants.jwksPath,
+    STEWARD_EXECUTION_GRANT_JWKS: secrets.guard.jwksPath,
+    STEWARD_SERVICE_TOKEN_FILE: secrets.serviceTokenFile,
+    STEWARD_CATALOGS: `projects=${addresses.projects},messaging=${addresses.messaging}`,
+    STEWARD_REFLECTION: '1',
+    STEWARD_LOG_LEVEL: env['STEWARD_LOG_LEVEL'] ?? 'info',
+  };
+  const own: Record<ServiceName, Env> = {
+    'offline-model': {},
+    'mail-sink': { STEWARD_MAIL_FILE: mailFile },
+    projects: {},
+    messaging: { SMTP_URL: env['SMTP_URL'] ?? `smtp://${addresses['mail-sink']}`, STEWARD_MAIL_DOMAIN: 'steward.example' },
+    guard: { ...temporalEnv, STEWARD_GUARD_KEY_FILE: secrets.guard.privatePath },
+    'run-api': {
+      ...temporalEnv,
+      STEWARD_RUN_GRANT_KEY_FILE: secrets.runGrants.privatePath,
+      ...(temporal.uiUrl === undefined ? {} : { STEWARD_TEMPORAL_UI: temporal.uiUrl }),
+    },
+    worker: {
+      ...temporalEnv,
+      STEWARD_GUARD_ADDRESS: addresses.guard,
+      ...(real
+        ? {}
+        : { ANTHROPIC_API_KEY: 'offline', ANTHROPIC_BASE_URL: `http://${addresses['offline-model']}` }),
+    },
+  };
+
+  const running = new Map<ServiceName, RunningService>();
+  let ending = false;
+  const lost = Promise.withResolvers<string>();
+  const watch = (name: string, exited: Promise<unknown>, still: () => boolean) => {
+    void exited.then(() => {
+      if (!ending && still()) lost.resolve(name);
+    });
+  };
+  watch('temporal', temporal.exited, () => true);
+  watch('postgres', postgres.exited, () => true);
+  const start = async (name: ServiceName): Promise<RunningService> => {
+    const role = (ROLES as Partial<Record<string, string>>)[name];
+    const service = await startService(paths, {
+      name,
+      entry: join(REPOSITORY, options.entries?.[name] ?? ENTRIES[name]),
+      ...(signal === undefined ? {} : { signal }),
+      env: {
+        ...common,
+        ...(name === 'worker' ? {} : { STEWARD_LISTEN: addresses[name] }),
+        ...(role === undefined ? {} : { DATABASE_URL: urlFor(postgres.url, role, secrets.passwords[role] ?? '') }),
+        ...own[name],
+        ...options.serviceEnv?.[name],
+      },
+    });
+    running.set(name, service);
+    watch(name, service.exited, () => running.get(name) === service);
+    return service;
+  };
+  undo.push(async () => {
+    ending = true;
+    // The worker first: what it has under way still needs the others.
+    await running.get('worker')?.stop();
+    await Promise.all([...running.values()].map((service) => service.stop()));
+  });
+  const names = (Object.keys(SERVICES) as ServiceName[]).filter(
+    (name) => !(name === 'offline-model' && real) && !(name === 'mail-sink' && env['SMTP_URL']),
+  );
+  await withProgress(onProgress, 'Starting services', allOrFirstError(names.map(start)));
+
+  const environment: DevEnvironment = {
+    runApi: addresses['run-api'],
+    guard: addresses.guard,
+    temporal: temporal.address,
+    temporalUi: temporal.uiUrl ?? '',
+    namespace: temporal.namespace,
+    issuer: DEV_ISSUER,
+    audience: DEV_AUDIENCE,
+  };
+  await writeEnvironment(paths, environment);
+  return {
+    environment,
+    secrets,
+    databaseUrl: postgres.url,
+    offlineModel: real ? undefined : `http://${addresses['offline-model']}`,
+    mailFile,
+    addresses,
+    service(name) {
+      const service = running.get(name);
+      if (!service) throw new Error(`${name} was not started`);
+      return service;
+    },
+    async restart(name) {
+      const before = running.get(name);
+      running.delete(name);
+      await before?.stop();
+      return start(name);
+    },
+    lost: lost.promise,
+    stop,
+  };
+}
+
+async function wantedPorts(env: Env): Promise<Record<Exclude<ServiceName, 'worker'>, number>> {
+  const ports: Record<string, number> = {};
+  for (const [name, spec] of Object.entries(SERVICES)) {
+    if (!spec) continue;
+    ports[name] = await portOf(spec, env);
+    await assertPortFree(ports[name], spec);
+  }
+  return ports as Record<Exclude<ServiceName, 'worker'>, number>;
+}
+
+/** Waits for both even where one fails, so that what the other started is known and can be ended. */
+async function both<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  const [first, second] = await Promise.allSettled([a, b]);
+  if (first.status === 'rejected') throw first.reason;
+  if (second.status === 'rejected') throw second.reason;
+  return [first.value, second.value];
+}
+
+async function allOrFirstError(starts: readonly Promise<unknown>[]): Promise<void> {
+  const failed = (await Promise.allSettled(starts)).find((result) => result.status === 'rejected');
+  if (failed) throw failed.reason;
+}
+
+function once(work: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () => (done ??= work());
+}
