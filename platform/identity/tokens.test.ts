@@ -164,3 +164,12 @@ test('RS256 and ES256 keys of the set are accepted; an algorithm outside is not'
     else await expect(verified).resolves.toMatchObject({ subject: 'ann', roles: ['user'] });
   }
 });
+
+test('a cached token expires all the same', async () => {
+  let now = Date.now();
+  const caching = createVerifier({ issuer: iss, audience, jwks: issuer.jwks, now: () => new Date(now) });
+  const token = await issuer.token({}, 30);
+  expect(await caching.verify(token)).toBe(await caching.verify(token));
+  now += 36_000;
+  expect((await stewardErrorOf(caching.verify(token))).code).toBe('TOKEN_EXPIRED');
+});
