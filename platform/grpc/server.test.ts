@@ -228,69 +228,6 @@ test('an error of any length reaches clients that take 8 KiB of headers', async 
   expect(await stewardErrorOf(clientOf(server).getRun({}))).toMatchObject({ code: 'AGENT_INVALID' });
 });
 
-test("a caller's deadline ends the call and aborts the handler's signal", async () => {
-  const reason = Promise.withResolvers<unknown>();
-  const server = await serve({
-    async getRun(ctx) {
-      await once(ctx.signal, 'abort');
-      reason.resolve(ctx.signal.reason);
-      return {};
-    },
-  });
-  const error = await stewardErrorOf(clientOf(server).getRun({}, { deadlineMs: 100 }));
-  expect(error.code).toBe('DEADLINE');
-  await expect(reason.promise).resolves.toMatchObject({ code: expect.stringMatching(/^(DEADLINE|CANCELLED)$/) });
-});
-
-test('a handler that ignores its deadline does not hold up the answer', async () => {
-  const never = Promise.withResolvers<object>();
-  const server = await serve({ getRun: () => never.promise });
-  const headers = { ...(await authorized()), 'grpc-timeout': '100m' };
-  const answer = await rawCall(server.address, GET_RUN, getRun(''), headers);
-  expect(answer.code).toBe(Status.DEADLINE_EXCEEDED);
-  expect(codeIn(answer)).toBe('DEADLINE');
-  never.reject(new Error('late, and nobody minds'));
-});
-
-test('a call without a deadline gets one', async () => {
-  let deadline: Date | undefined;
-  const server = await serve({
-    async getRun(ctx) {
-      deadline = ctx.deadline;
-      return {};
-    },
-  });
-  const headers = await authorized();
-  const secondsGiven = async (timeout: Record<string, string>): Promise<number> => {
-    await rawCall(server.address, GET_RUN, getRun(''), { ...headers, ...timeout });
-    return Math.round(((deadline?.getTime() ?? 0) - Date.now()) / 1_000);
-  };
-  expect(await secondsGiven({})).toBe(30);
-  expect(await secondsGiven({ 'steward-deadline-ms': '1' })).toBe(30);
-  expect(await secondsGiven({ 'grpc-timeout': '10S' })).toBe(10);
-  expect(await secondsGiven({ 'grpc-timeout': '24H' })).toBe(3_600);
-});
-
-test("a caller that cancels is told to the handler's signal", async () => {
-  const started = Promise.withResolvers<void>();
-  const reason = Promise.withResolvers<unknown>();
-  const server = await serve({
-    async getRun(ctx) {
-      started.resolve();
-      await once(ctx.signal, 'abort');
-      reason.resolve(ctx.signal.reason);
-      ctx.signal.throwIfAborted();
-      return {};
-    },
-  });
-  const abort = new AbortController();
-  const call = stewardErrorOf(clientOf(server).getRun({}, { signal: abort.signal }));
-  await started.promise;
-  abort.abort();
-  expect((await call).code).toBe('CANCELLED');
-  await expect(reason.promise).resolves.toMatchObject({ code: 'CANCELLED' });
-});
-
 test('a taken port is named', async () => {
   const server = await serve({});
   const options = { listen: server.address, services: [], verifier: issuer.verifier, log: keepLog() };

@@ -5,6 +5,8 @@ import { keyOf, parseCallId, undoKeyOf } from '#domain/ids.ts';
 import type { JsonObject, JsonValue } from '#domain/json.ts';
 import { canonicalJson } from './canonical-json.ts';
 
+export { digestOf } from './canonical-json.ts';
+
 /** Bytes of one action record at most: it must fit into a message of 1 MiB beside its grants. */
 export const MAX_RECORD_BYTES = 786_432;
 
