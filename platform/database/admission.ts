@@ -108,11 +108,12 @@ export async function startQueued(trx: Transaction<Database>, tenant: string): P
   const room = await roomOf(trx, tenant);
   const free = Math.max(0, Math.min(room.slots, room.today, PROMOTED_AT_ONCE));
   const { rows } = await sql<{ id: string }>`
-    update agent_runs set status = 'pending', waits_until = null, stop_message = null, admitted_at = now()
-    where id in (
+    with chosen as materialized (
       select id from agent_runs where tenant = ${tenant} and status = 'queued'
       order by created_at, id limit ${free} for update skip locked)
-    returning id`.execute(trx);
+    update agent_runs r set status = 'pending', waits_until = null, stop_message = null, admitted_at = now()
+    from chosen where r.id = chosen.id
+    returning r.id`.execute(trx);
   const outbox: number[] = [];
   for (const { id } of rows) outbox.push(await enqueue(trx, tenant, { kind: 'start', runId: id }));
   await endWaits(trx, tenant, room);

@@ -47,14 +47,15 @@ export async function claim(
       : sql`exists (select from outbox w where w.run_id = o.run_id and w.id = any(${ids}::bigint[]) and o.id <= w.id)`;
   return withTenant(db, tenant, async (trx) => {
     const { rows } = await sql<Claimed>`
-      update outbox set attempts = attempts + 1, held_until = now() + ${options.holdMs} * interval '1 millisecond'
-      where id in (
+      with chosen as materialized (
         select o.id from outbox o
         where o.delivered_at is null and (o.held_until is null or o.held_until <= now()) and ${wanted}
           and not exists (
             select from outbox e where e.delivered_at is null and e.run_id = o.run_id and e.id < o.id)
         order by o.id limit ${options.limit} for update skip locked)
-      returning id, kind, run_id, payload, attempts`.execute(trx);
+      update outbox u set attempts = u.attempts + 1, held_until = now() + ${options.holdMs} * interval '1 millisecond'
+      from chosen where u.id = chosen.id
+      returning u.id, u.kind, u.run_id, u.payload, u.attempts`.execute(trx);
     return rows.toSorted((a, b) => a.id - b.id);
   });
 }

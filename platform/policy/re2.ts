@@ -8,7 +8,7 @@ interface Pattern {
 }
 
 const LONGEST_PATTERN = 1_000;
-const LARGEST_PROGRAM = 2_000;
+const LARGEST_PROGRAM = 5_000;
 /** Longer text matches no pattern: matching takes time in proportion to text times pattern. */
 export const LONGEST_MATCHED_TEXT = 16_384;
 
