@@ -1,0 +1,81 @@
+import { WorkflowUpdateFailedError } from '@temporalio/client';
+import type { Kysely } from 'kysely';
+import { StewardError } from '#domain/errors.ts';
+import { workflowIdOf } from '#domain/ids.ts';
+import { DECIDE_APPROVAL, type DecideApprovalResult, type DecideApprovalSignal } from '#domain/run-workflow.ts';
+import { markDelivered } from '#platform/database/outbox.ts';
+import type { Database } from '#platform/database/tables.ts';
+import type { Log } from '#platform/grpc/call.ts';
+import type { Temporal } from '#platform/temporal/client.ts';
+import { fromTemporal, textOfTemporal } from '#platform/temporal/client.ts';
+import { deliver } from '#platform/temporal/outbox.ts';
+
+/** One recorded answer on its way to its run. */
+export interface Owed {
+  readonly tenant: string;
+  readonly run: string;
+  /** Its row in the outbox, null where it is gone: what is not delivered here is delivered by the sweeper. */
+  readonly outbox: number | null;
+  readonly decision: string;
+  readonly signal: DecideApprovalSignal;
+}
+
+/** Brings recorded answers to their runs. The answer stands, whatever becomes of the delivery. */
+export interface Delivery {
+  /** As a signal. Never throws. */
+  signal(owed: Owed): Promise<void>;
+  /**
+   * As an Update: true where the run has taken the answer over, false where it does not wait for it now. Throws DEADLINE
+   * where it has not said so in time, UNAVAILABLE or INTERNAL where Temporal cannot be asked. The answer stays owed
+   * unless it was taken over.
+   */
+  update(owed: Owed, deadline: Date): Promise<boolean>;
+}
+
+export function temporalDelivery(deps: {
+  readonly db: Kysely<Database>;
+  readonly temporal: Temporal;
+  readonly log: Log;
+}): Delivery {
+  return {
+    async signal(owed) {
+      if (owed.outbox === null) return;
+      try {
+        await deliver(deps, owed.tenant, [owed.outbox]);
+      } catch (error) {
+        deps.log.warn({ run: owed.run, outbox: owed.outbox, err: error }, 'answer left to the sweeper');
+      }
+    },
+
+    async update(owed, deadline) {
+      const handle = deps.temporal.client.workflow.getHandle(workflowIdOf(owed.run));
+      let applied: boolean;
+      try {
+        const result = await deps.temporal.within(deadline, () =>
+          handle.executeUpdate<DecideApprovalResult, [DecideApprovalSignal]>(DECIDE_APPROVAL, {
+            args: [owed.signal],
+            // A repeat of the same answer gets the first one's outcome.
+            updateId: owed.decision,
+          }),
+        );
+        applied = result.applied;
+      } catch (error) {
+        if (error instanceof WorkflowUpdateFailedError) {
+          deps.log.debug({ run: owed.run, err: textOfTemporal(error) }, 'the run does not wait for this answer');
+          return false;
+        }
+        if (Date.now() < deadline.getTime()) throw fromTemporal(error);
+        throw new StewardError('DEADLINE', 'The answer is recorded, and the run has not taken it over yet. It will.', {
+          cause: error,
+        });
+      }
+      if (applied && owed.outbox !== null) {
+        const row = { id: owed.outbox, kind: 'decide_approval', run_id: owed.run, payload: {}, attempts: 0 } as const;
+        await markDelivered(deps.db, owed.tenant, row, null).catch((error: unknown) =>
+          deps.log.warn({ run: owed.run, outbox: owed.outbox, err: error }, 'answer will be delivered once more'),
+        );
+      }
+      return applied;
+    },
+  };
+}

@@ -1,0 +1,26 @@
+import type { Kysely } from 'kysely';
+import type { Notifier } from '#platform/database/notify.ts';
+import type { Database } from '#platform/database/tables.ts';
+import type { Log } from '#platform/grpc/call.ts';
+import type { DecisionSigner, DecisionVerifier } from '#platform/identity/decisions.ts';
+import type { ExecutionGrantSigner, RunGrantVerifier } from '#platform/identity/grants.ts';
+import type { Catalogs } from './catalogs.ts';
+import type { Delivery } from './delivery.ts';
+import type { Pins } from './pins.ts';
+
+/** What the guard's RPCs stand on. */
+export interface GuardDeps {
+  /** As the role steward_guard. */
+  readonly db: Kysely<Database>;
+  readonly runGrants: RunGrantVerifier;
+  /** With the guard's own key, which nobody else has. */
+  readonly executionGrants: ExecutionGrantSigner;
+  readonly signDecision: DecisionSigner;
+  readonly decisions: DecisionVerifier;
+  readonly catalogs: Catalogs;
+  readonly pins: Pins;
+  readonly delivery: Delivery;
+  /** Told after the commit that a run has changed. */
+  readonly notifier: Notifier;
+  readonly log: Log;
+}

@@ -1,0 +1,30 @@
+import type { ProposedCall } from '#gen/steward/guard/v1/guard_service_pb.ts';
+import type { Catalogs } from '../catalogs.ts';
+import { assess, deny, type Examined, examine, type Finding, type Turn } from './assess.ts';
+
+/** One call of a turn with its verdict. */
+export interface JudgedCall extends Examined {
+  readonly finding: Finding;
+}
+
+/**
+ * Judges the calls of one turn in order, each with what the earlier ones leave of the run's limit. Has no effect and
+ * stores nothing. Throws CATALOG_UNAVAILABLE or CATALOG_BROKEN where a catalog that must be asked cannot be.
+ */
+export async function judgeTurn(turn: Turn, calls: readonly ProposedCall[], catalogs: Catalogs): Promise<JudgedCall[]> {
+  const examined = calls.map((call, index) => examine(turn, call, index));
+  const most = turn.run.limits.toolCalls;
+  let left = most - turn.run.tool_calls;
+  // Side by side, because previews take time; what is found does not depend on the other calls.
+  const findings = await Promise.all(
+    examined.map(async (one) => one.denied ?? (left > 0 ? assess(turn, one, catalogs) : undefined)),
+  );
+  return examined.map((one, index) => {
+    const found = findings[index];
+    const finding =
+      one.denied ??
+      (left > 0 && found ? found : deny('LIMIT_REACHED', `This run has used all its ${most} tool calls.`));
+    if (finding.verdict !== 'deny') left -= 1;
+    return { ...one, finding };
+  });
+}

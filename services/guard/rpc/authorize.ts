@@ -1,0 +1,187 @@
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import { timestampFromDate } from '@bufbuild/protobuf/wkt';
+import type { Selectable, Transaction } from 'kysely';
+import { type ErrorCode, isErrorCode, StewardError } from '#domain/errors.ts';
+import { parseCallId } from '#domain/ids.ts';
+import type { ToolDescriptor } from '#domain/tools.ts';
+import { judgeRisk, mayDecide } from '#domain/verdict.ts';
+import type { AuthorizeRequest, AuthorizeResponseSchema } from '#gen/steward/guard/v1/guard_service_pb.ts';
+import { record } from '#platform/database/journal.ts';
+import type { Database, InvocationsTable } from '#platform/database/tables.ts';
+import { withTenant } from '#platform/database/tenant.ts';
+import type { CallContext } from '#platform/grpc/bind.ts';
+import { parseActionRecord } from '#platform/identity/action-record.ts';
+import { digestOf } from '#platform/identity/canonical-json.ts';
+import type { VerifiedRunGrant } from '#platform/identity/grants.ts';
+import { mayUsersConfirm, readQuestion, standingOf } from '../deciding/questions.ts';
+import type { GuardDeps } from '../deps.ts';
+import { assertMayBegin, isOutside, lockGrantedRun, type RunRow } from '../runs.ts';
+
+type CallRow = Selectable<InvocationsTable>;
+
+/** The last look before a call runs. Marks it started and grants one attempt, in one transaction. */
+export async function authorize(
+  _ctx: CallContext,
+  deps: GuardDeps,
+  request: AuthorizeRequest,
+): Promise<MessageInitShape<typeof AuthorizeResponseSchema>> {
+  const grant = await deps.runGrants.verify(request.runGrant);
+  if (parseCallId(request.callId) === null) throw noCall(grant, request.callId);
+  const current = await currentHash(deps, grant, request.callId);
+  const response = await withTenant(deps.db, grant.tenant, async (trx) => {
+    const run = await lockGrantedRun(trx, grant);
+    const call = await trx
+      .selectFrom('agent_run_tool_invocations')
+      .selectAll()
+      .where('run_id', '=', run.id)
+      .where('call_id', '=', request.callId)
+      .forNoKeyUpdate()
+      .executeTakeFirst();
+    if (!call) throw noCall(grant, request.callId);
+    assertMayBegin(run);
+    assertNotDenied(call);
+    const { bytes, key, catalog } = assertExact(call, request.digest);
+    const tool = (await deps.pins.toolsOf(trx, grant, run)).get(call.tool);
+    assertUnchanged(call, tool, current);
+    if (isOutside(run, grant, call.resource_keys)) {
+      throw new StewardError('RESOURCE_DENIED', 'The run was narrowed to other resources.');
+    }
+    const approvedBy = await standingApproval(trx, run, call, tool);
+    if (call.state !== 'judged' && call.state !== 'started' && call.state !== 'outcome_unknown') {
+      throw new StewardError('WRONG_STATE', `Call ${call.call_id} has ended: ${call.state}.`, {
+        details: { state: call.state },
+      });
+    }
+    const attempt = call.attempts + 1;
+    await markStarted(trx, call, attempt);
+    const event = { tool: call.tool, catalog, attempt, approvedBy };
+    await record(trx, run.tenant, run.id, {
+      events: [{ kind: 'tool.started', turn: call.turn, callId: call.call_id, data: event }],
+    });
+    const execution = await deps.executionGrants.sign({
+      tenant: run.tenant,
+      run: run.id,
+      call: call.call_id,
+      key,
+      digest: request.digest,
+      tool: call.tool,
+      attempt,
+      catalog,
+    });
+    return {
+      actionRecord: bytes,
+      catalog,
+      executionGrants: [execution.token],
+      expiresAt: timestampFromDate(execution.expiresAt),
+      attempt,
+    };
+  });
+  deps.notifier.wake(grant.run);
+  return response;
+}
+
+/** Asked before the transaction: nothing goes over the network inside one. */
+async function currentHash(deps: GuardDeps, grant: VerifiedRunGrant, callId: string): Promise<string | null> {
+  const call = await withTenant(deps.db, grant.tenant, (trx) =>
+    trx
+      .selectFrom('agent_run_tool_invocations')
+      .select(['catalog', 'tool', 'verdict'])
+      .where('run_id', '=', grant.run)
+      .where('call_id', '=', callId)
+      .executeTakeFirst(),
+  );
+  if (!call) throw noCall(grant, callId);
+  return call.catalog === null || call.verdict === 'deny' ? null : deps.catalogs.currentHash(call.catalog, call.tool);
+}
+
+function noCall(grant: VerifiedRunGrant, callId: string): StewardError {
+  return new StewardError('NOT_FOUND', `Run ${grant.run} has no judged call ${callId.slice(0, 100)}.`);
+}
+
+function assertNotDenied(call: CallRow): void {
+  if (call.verdict !== 'deny') return;
+  const code: ErrorCode = isErrorCode(call.verdict_code ?? '') ? (call.verdict_code as ErrorCode) : 'POLICY_DENIED';
+  throw new StewardError('POLICY_DENIED', `Call ${call.call_id} was denied: ${call.verdict_reason ?? code}`, {
+    details: { code },
+  });
+}
+
+/** The digest must be that of the bytes judged, of the bytes stored now, and of this very call. */
+function assertExact(call: CallRow, digest: string): { bytes: Buffer; key: string; catalog: string } {
+  const { action_record: bytes, key, catalog } = call;
+  const mismatch = (why: string): StewardError =>
+    new StewardError('DIGEST_MISMATCH', `Call ${call.call_id} is not what was judged: ${why}`);
+  if (call.digest !== digest) throw mismatch('the digest is another one.');
+  if (bytes === null || key === null || catalog === null || digestOf(bytes) !== digest) {
+    throw mismatch('its stored action record is another one.');
+  }
+  const action = parseActionRecord(bytes);
+  const own = action.tenant === call.tenant && action.run === call.run_id && action.call === call.call_id;
+  if (!own || action.key !== key || action.catalog !== catalog || action.tool !== call.tool) {
+    throw mismatch('its action record names another call.');
+  }
+  return { bytes, key, catalog };
+}
+
+function assertUnchanged(call: CallRow, tool: ToolDescriptor | undefined, current: string | null): asserts tool {
+  const message = `${call.tool} has changed since the call was judged, or is no longer there.`;
+  if (tool?.catalog !== call.catalog || tool?.hash !== call.tool_hash || current !== call.tool_hash) {
+    throw new StewardError('TOOL_CHANGED', message);
+  }
+}
+
+/**
+ * Who lets the call run: `policy`, or the subject whose approval stands. The rules in force now say what is needed;
+ * what was recorded when the call was judged can only ask for more.
+ */
+async function standingApproval(
+  trx: Transaction<Database>,
+  run: RunRow,
+  call: CallRow,
+  tool: ToolDescriptor,
+): Promise<string> {
+  const now = judgeRisk(tool);
+  if (now.kind === 'deny') throw new StewardError('POLICY_DENIED', now.reason, { details: { code: now.code } });
+  if (now.kind === 'allow' && call.verdict === 'allow') return 'policy';
+  const missing = (why: string): StewardError => new StewardError('APPROVAL_MISSING', `Call ${call.call_id}: ${why}`);
+  if (call.approval_id === null) throw missing('it needs an approval now, and nobody was asked.');
+  const question = await readQuestion(trx, call.approval_id);
+  const { approval, decision } = question;
+  switch (standingOf(question, run)) {
+    case 'void':
+      throw new StewardError('APPROVAL_VOID', 'The run was closed before anyone decided.');
+    case 'expired':
+      throw new StewardError('APPROVAL_EXPIRED', `Nobody approved call ${call.call_id} in time.`);
+    case 'denied':
+      throw new StewardError(
+        'POLICY_DENIED',
+        `Call ${call.call_id} was denied by ${decision?.decided_by ?? 'a person'}.`,
+      );
+    case 'open':
+      throw missing('nobody has approved it yet.');
+    case 'approved':
+  }
+  if (!decision) throw missing('nobody has approved it yet.');
+  const bound =
+    decision.digest === call.digest &&
+    approval.digest === call.digest &&
+    decision.run_id === run.id &&
+    decision.call_id === call.call_id &&
+    decision.decided_at <= approval.expires_at;
+  if (!bound) throw missing('its approval is for another call, or came too late.');
+  if (now.kind === 'ask' && now.tier > approval.tier) throw missing(`it needs an approval of tier ${now.tier} now.`);
+  const person = { subject: decision.decided_by, roles: decision.roles, onBehalfOf: null };
+  if (!mayDecide(person, { actingUser: run.acting_user }, await mayUsersConfirm(trx))) {
+    throw missing(`${decision.decided_by} may not approve it any more.`);
+  }
+  return decision.decided_by;
+}
+
+async function markStarted(trx: Transaction<Database>, call: CallRow, attempts: number): Promise<void> {
+  await trx
+    .updateTable('agent_run_tool_invocations')
+    .set({ state: 'started', attempts, ...(call.started_at === null ? { started_at: new Date() } : {}) })
+    .where('run_id', '=', call.run_id)
+    .where('call_id', '=', call.call_id)
+    .execute();
+}

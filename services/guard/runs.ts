@@ -1,0 +1,80 @@
+import type { Selectable, Transaction } from 'kysely';
+import { StewardError } from '#domain/errors.ts';
+import { withinResources } from '#domain/tools.ts';
+import type { Database, RunsTable } from '#platform/database/tables.ts';
+import type { VerifiedRunGrant } from '#platform/identity/grants.ts';
+
+const COLUMNS = [
+  'tenant',
+  'id',
+  'agent',
+  'agent_hash',
+  'acting_user',
+  'tools',
+  'resources',
+  'limits',
+  'waits',
+  'status',
+  'paused_by',
+  'cancel_requested_by',
+  'tool_calls',
+  'open_approvals',
+  'closed_at',
+] as const;
+
+/** What the guard looks at of a run. */
+export type RunRow = Pick<Selectable<RunsTable>, (typeof COLUMNS)[number]>;
+
+/** The run of a verified grant. Throws NOT_FOUND, and GRANT_MISMATCH where the run is not the one that was granted. */
+export async function readRun(trx: Transaction<Database>, grant: VerifiedRunGrant): Promise<RunRow> {
+  return checked(
+    grant,
+    await trx.selectFrom('agent_runs').select(COLUMNS).where('id', '=', grant.run).executeTakeFirst(),
+  );
+}
+
+/** As `readRun`, and locks the row. Locks are always taken in this order: run, call, approval. */
+export async function lockGrantedRun(trx: Transaction<Database>, grant: VerifiedRunGrant): Promise<RunRow> {
+  return checked(grant, await lockRun(trx, grant.run));
+}
+
+/** Locks the row of a run until the end of the transaction; undefined where the tenant has none of that id. */
+export async function lockRun(trx: Transaction<Database>, run: string): Promise<RunRow | undefined> {
+  return trx.selectFrom('agent_runs').select(COLUMNS).where('id', '=', run).forNoKeyUpdate().executeTakeFirst();
+}
+
+function checked(grant: VerifiedRunGrant, run: RunRow | undefined): RunRow {
+  if (!run) throw new StewardError('NOT_FOUND', `There is no run ${grant.run}.`);
+  if (run.acting_user === grant.user && run.agent === grant.agent && run.agent_hash === grant.agentHash) return run;
+  throw new StewardError(
+    'GRANT_MISMATCH',
+    `The run grant does not fit run ${grant.run}: its user or agent is another.`,
+  );
+}
+
+/** Throws WRONG_STATE where the run has closed. */
+export function assertOpen(run: RunRow): void {
+  if (run.closed_at === null) return;
+  throw new StewardError('WRONG_STATE', `Run ${run.id} is closed: ${run.status}.`, { details: { status: run.status } });
+}
+
+/**
+ * Whether anything of the run may begin now: not closed, not being cancelled, not paused. Stop orders (kill switches) of
+ * the product, tenant, agent, tool, user or run will be asked for here, in the transaction that marks the call started.
+ */
+export function assertMayBegin(run: RunRow): void {
+  assertOpen(run);
+  if (run.cancel_requested_by !== null) {
+    throw new StewardError('CANCELLED', `Run ${run.id} is being cancelled by ${run.cancel_requested_by}.`);
+  }
+  if (run.status === 'paused' || run.paused_by !== null) {
+    throw new StewardError('WRONG_STATE', `Run ${run.id} is paused. Resume it first.`, {
+      details: { status: 'paused' },
+    });
+  }
+}
+
+/** Whether the run was narrowed to resources that leave these keys out. */
+export function isOutside(run: RunRow, grant: VerifiedRunGrant, keys: readonly string[]): boolean {
+  return !withinResources(run.resources, keys) || !withinResources(grant.resources, keys);
+}

@@ -1,0 +1,50 @@
+import { ApprovalService } from '#gen/steward/guard/v1/approval_service_pb.ts';
+import { GuardService } from '#gen/steward/guard/v1/guard_service_pb.ts';
+import { type BoundService, bind } from '#platform/grpc/bind.ts';
+import type { Role } from '#platform/identity/principal.ts';
+import type { GuardDeps } from './deps.ts';
+import { authorize } from './rpc/authorize.ts';
+import { confirmDecision } from './rpc/confirm-decision.ts';
+import { decide } from './rpc/decide.ts';
+import { decideAndWait } from './rpc/decide-and-wait.ts';
+import { getApproval } from './rpc/get-approval.ts';
+import { judge } from './rpc/judge.ts';
+import { listApprovals } from './rpc/list-approvals.ts';
+import { signDecision } from './rpc/sign-decision.ts';
+
+const WORKERS: readonly Role[] = ['worker'];
+const READERS: readonly Role[] = ['approver', 'operator', 'admin', 'auditor', 'service', 'user'];
+/** People. Approvers decide for others; anyone may be the user a run acts for. `mayDecide` has the last word. */
+const DECIDERS: readonly Role[] = ['approver', 'user', 'operator', 'admin', 'auditor'];
+
+/** What workers ask before anything runs. */
+export function guardService(deps: GuardDeps): BoundService {
+  return bind(GuardService, {
+    roles: { judge: WORKERS, authorize: WORKERS, confirmDecision: WORKERS },
+    handlers: {
+      judge: (ctx, request) => judge(ctx, deps, request),
+      authorize: (ctx, request) => authorize(ctx, deps, request),
+      confirmDecision: (ctx, request) => confirmDecision(ctx, deps, request),
+    },
+  });
+}
+
+/** What people are asked, and what they answer. */
+export function approvalService(deps: GuardDeps): BoundService {
+  return bind(ApprovalService, {
+    roles: {
+      listApprovals: READERS,
+      getApproval: READERS,
+      decide: DECIDERS,
+      decideAndWait: DECIDERS,
+      signDecision: DECIDERS,
+    },
+    handlers: {
+      listApprovals: (ctx, request) => listApprovals(ctx, deps, request),
+      getApproval: (ctx, request) => getApproval(ctx, deps, request),
+      decide: (ctx, request) => decide(ctx, deps, request),
+      decideAndWait: (ctx, request) => decideAndWait(ctx, deps, request),
+      signDecision: (ctx, request) => signDecision(ctx, deps, request),
+    },
+  });
+}
