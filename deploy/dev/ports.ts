@@ -6,6 +6,7 @@ import { StewardError } from '#domain/errors.ts';
 /** Every server of the embedded default listens here and nowhere else. */
 export const LOOPBACK = '127.0.0.1';
 
+const MAX_PORT = 65_535;
 const CONNECT_MS = 1_000;
 
 /** Shifts every port that is not set on its own, so that two clones can run side by side. */
@@ -34,7 +35,8 @@ export async function portOf(
     return port === 0 ? await freePort() : port;
   }
   const offset = env[OFFSET_VARIABLE];
-  return spec.fallback + (offset === undefined || offset === '' ? 0 : wholeNumber(OFFSET_VARIABLE, offset));
+  if (offset === undefined || offset === '') return spec.fallback;
+  return wholeNumber(OFFSET_VARIABLE, offset, MAX_PORT - spec.fallback) + spec.fallback;
 }
 
 /**
@@ -92,10 +94,10 @@ function answers(port: number): Promise<boolean> {
   });
 }
 
-function wholeNumber(variable: string, text: string): number {
+function wholeNumber(variable: string, text: string, most = MAX_PORT): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 0 || value > 65_535) {
-    throw new StewardError('INVALID_REQUEST', `${variable} must be a number from 0 to 65535, not "${text}".`);
+  if (!Number.isInteger(value) || value < 0 || value > most) {
+    throw new StewardError('INVALID_REQUEST', `${variable} must be a number from 0 to ${most}, not "${text}".`);
   }
   return value;
 }

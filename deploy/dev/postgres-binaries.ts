@@ -5,9 +5,9 @@
  */
 
 import { execFile } from 'node:child_process';
-import { chmod, cp, mkdtemp, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
+import { chmod, cp, mkdtemp, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { basename, dirname, join, relative, resolve } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { StewardError } from '#domain/errors.ts';
 import { acquireLock } from './lock.ts';
@@ -17,7 +17,6 @@ import { type OnProgress, withProgress } from './progress.ts';
 
 const LOCK_MS = 120_000;
 const VERSION_MS = 10_000;
-const PROGRAMS = ['postgres', 'initdb'] as const;
 
 /** Where the programs are and which server they are. */
 export interface PostgresBinaries {
@@ -89,8 +88,7 @@ async function copyOnce(cache: string, from: string, target: string): Promise<vo
     try {
       await cp(native, staging, { recursive: true, verbatimSymlinks: true, filter: (path) => !path.endsWith('.a') });
       await linkLibraries(native, staging);
-      for (const program of PROGRAMS) await chmod(join(staging, 'bin', program), 0o755);
-      await chmod(staging, 0o755);
+      await openToAll(staging);
       await rename(staging, target);
     } catch (error) {
       await rm(staging, { recursive: true, force: true });
@@ -98,6 +96,16 @@ async function copyOnce(cache: string, from: string, target: string): Promise<vo
     }
   } finally {
     lock.release();
+  }
+}
+
+/** Whatever the umask was under which the package was installed. */
+async function openToAll(staging: string): Promise<void> {
+  await chmod(staging, 0o755);
+  for (const entry of await readdir(staging, { recursive: true, withFileTypes: true })) {
+    const program = basename(entry.parentPath) === 'bin';
+    if (entry.isDirectory()) await chmod(join(entry.parentPath, entry.name), 0o755);
+    if (entry.isFile()) await chmod(join(entry.parentPath, entry.name), program ? 0o755 : 0o644);
   }
 }
 

@@ -76,7 +76,7 @@ export interface RunningPostgres {
 export async function startPostgres(options: PostgresOptions): Promise<RunningPostgres> {
   const { paths, env = process.env, onProgress = () => undefined } = options;
   const external = env.DATABASE_URL;
-  if (external !== undefined && external !== '') return useExternal(external);
+  if (external !== undefined && external !== '') return useExternal(external, onProgress);
 
   const account = await postgresAccount(env);
   await assertReachable(paths.postgres, account);
@@ -168,8 +168,8 @@ async function adopt(left: Postmaster, launch: Launch): Promise<RunningPostgres 
   };
 }
 
-async function useExternal(url: string): Promise<RunningPostgres> {
-  const answer = await probe(url, ADOPT_MS);
+async function useExternal(url: string, onProgress: OnProgress): Promise<RunningPostgres> {
+  const answer = await withProgress(onProgress, 'Waiting for the Postgres of DATABASE_URL', probe(url, ADOPT_MS));
   if (answer !== 'serving') {
     const message = `DATABASE_URL is set, but that Postgres does not answer: ${answer}. Correct it, or unset it.`;
     throw new StewardError('UNAVAILABLE', message);

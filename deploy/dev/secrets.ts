@@ -49,7 +49,13 @@ export async function openSecrets(paths: DevPaths): Promise<DevSecrets> {
   const passwords = await keptPasswords(join(paths.secrets, 'database-roles.json'));
   const serviceTokenFile = join(paths.secrets, 'service.token');
   const renew = async () => {
-    const claims = { issuer: DEV_ISSUER, audience: DEV_AUDIENCE, tenant: '', subject: 'steward', roles: ['worker'] as const };
+    const claims = {
+      issuer: DEV_ISSUER,
+      audience: DEV_AUDIENCE,
+      tenant: '',
+      subject: 'steward',
+      roles: ['worker'] as const,
+    };
     const token = await mintToken(tokens.privateJwk, claims, SERVICE_TOKEN_S);
     const draft = `${serviceTokenFile}.${randomUUID()}`;
     await writeFile(draft, token, { mode: 0o600 });

@@ -1,7 +1,7 @@
 /** Everything of the embedded default, up in the right order and down again. */
 
 import { join } from 'node:path';
-import { writeEnvironment, removeEnvironment, type DevEnvironment } from './environment.ts';
+import { type DevEnvironment, removeEnvironment, writeEnvironment } from './environment.ts';
 import { type DevPaths, preparePaths, REPOSITORY } from './paths.ts';
 import { assertPortFree, LOOPBACK, type PortSpec, portOf } from './ports.ts';
 import { startPostgres } from './postgres.ts';
@@ -9,9 +9,9 @@ import { type RunningService, startService, stopLeftovers } from './processes.ts
 import { type OnProgress, withProgress } from './progress.ts';
 import { prepareDatabase, urlFor } from './schema.ts';
 import { DEV_AUDIENCE, DEV_ISSUER, type DevSecrets, openSecrets, ROLES } from './secrets.ts';
+import { startTemporal } from './temporal.ts';
 import { findTemporal } from './temporal-binary.ts';
 import { readTemporalDev } from './temporal-config.ts';
-import { startTemporal } from './temporal.ts';
 
 /** Steward's own processes, and the variables that move their ports. */
 export const SERVICES = {
@@ -124,7 +124,7 @@ async function bringUp(
     guard: at('guard'),
     'run-api': at('run-api'),
   };
-  const real = env['ANTHROPIC_API_KEY'] !== undefined && env['ANTHROPIC_API_KEY'] !== '';
+  const real = env.ANTHROPIC_API_KEY !== undefined && env.ANTHROPIC_API_KEY !== '';
   const mailFile = join(paths.home, 'mail.jsonl');
   const temporalEnv = { TEMPORAL_ADDRESS: temporal.address, TEMPORAL_NAMESPACE: temporal.namespace };
   const common = {
@@ -136,13 +136,13 @@ async function bringUp(
     STEWARD_SERVICE_TOKEN_FILE: secrets.serviceTokenFile,
     STEWARD_CATALOGS: `projects=${addresses.projects},messaging=${addresses.messaging}`,
     STEWARD_REFLECTION: '1',
-    STEWARD_LOG_LEVEL: env['STEWARD_LOG_LEVEL'] ?? 'info',
+    STEWARD_LOG_LEVEL: env.STEWARD_LOG_LEVEL ?? 'info',
   };
   const own: Record<ServiceName, Env> = {
     'offline-model': {},
     'mail-sink': { STEWARD_MAIL_FILE: mailFile },
     projects: {},
-    messaging: { SMTP_URL: env['SMTP_URL'] ?? `smtp://${addresses['mail-sink']}`, STEWARD_MAIL_DOMAIN: 'steward.example' },
+    messaging: { SMTP_URL: env.SMTP_URL ?? `smtp://${addresses['mail-sink']}`, STEWARD_MAIL_DOMAIN: 'steward.example' },
     guard: { ...temporalEnv, STEWARD_GUARD_KEY_FILE: secrets.guard.privatePath },
     'run-api': {
       ...temporalEnv,
@@ -152,9 +152,7 @@ async function bringUp(
     worker: {
       ...temporalEnv,
       STEWARD_GUARD_ADDRESS: addresses.guard,
-      ...(real
-        ? {}
-        : { ANTHROPIC_API_KEY: 'offline', ANTHROPIC_BASE_URL: `http://${addresses['offline-model']}` }),
+      ...(real ? {} : { ANTHROPIC_API_KEY: 'offline', ANTHROPIC_BASE_URL: `http://${addresses['offline-model']}` }),
     },
   };
 
@@ -193,7 +191,7 @@ async function bringUp(
     await Promise.all([...running.values()].map((service) => service.stop()));
   });
   const names = (Object.keys(SERVICES) as ServiceName[]).filter(
-    (name) => !(name === 'offline-model' && real) && !(name === 'mail-sink' && env['SMTP_URL']),
+    (name) => !(name === 'offline-model' && real) && !(name === 'mail-sink' && env.SMTP_URL),
   );
   await withProgress(onProgress, 'Starting services', allOrFirstError(names.map(start)));
 

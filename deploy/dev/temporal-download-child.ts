@@ -21,7 +21,8 @@ try {
   const environment = await TestWorkflowEnvironment.createLocal({ server: { executable } });
   await environment.teardown();
 } catch (error) {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  await report({ state: 'failed', why: cause instanceof Error ? cause.message : String(cause) });
+  // The message is a chain of causes, the telling ones last.
+  const chain = (error instanceof Error ? error.message : String(error)).split(': ');
+  await report({ state: 'failed', why: chain.slice(-2).join(': ') });
 }
 process.disconnect();

@@ -5,7 +5,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { Connection } from '@temporalio/client';
-import { msToTs } from '@temporalio/common/lib/time';
+import { msToTs } from '@temporalio/common/lib/time.js';
 import { StewardError } from '#domain/errors.ts';
 import { retentionMs, type SearchAttributeType, type TemporalDev } from './temporal-config.ts';
 
@@ -114,8 +114,11 @@ async function missingAttributes(
   dev: TemporalDev,
   namespace: string,
 ): Promise<[string, SearchAttributeType][]> {
-  const { customAttributes } = await call(connection, () =>
-    connection.operatorService.listSearchAttributes({ namespace }),
+  // Servers do not know a new namespace at once.
+  const { customAttributes } = await within(
+    USABLE_MS,
+    () => call(connection, () => connection.operatorService.listSearchAttributes({ namespace })),
+    (error) => error.code === NOT_FOUND,
   );
   const entries = Object.entries(dev.searchAttributes);
   for (const [name, type] of entries) {
@@ -133,16 +136,31 @@ async function waitUntilUsable(connection: Connection, dev: TemporalDev, namespa
   const query = Object.keys(dev.searchAttributes)
     .map((name) => `${name} IS NOT NULL`)
     .join(' OR ');
-  const deadline = Date.now() + USABLE_MS;
+  const count = () => connection.workflowService.countWorkflowExecutions({ namespace, query });
+  try {
+    await within(
+      USABLE_MS,
+      () => call(connection, count),
+      () => true,
+    );
+  } catch (cause) {
+    const message = `The search attributes in the Temporal namespace ${namespace} did not become usable`;
+    throw new StewardError('DEADLINE', `${message} within ${USABLE_MS / 1000} s.`, { cause });
+  }
+}
+
+/** Repeats work that fails in an expected way, until the time is over. */
+async function within<T>(
+  waitMs: number,
+  work: () => Promise<T>,
+  expected: (error: { code?: number }) => boolean,
+): Promise<T> {
+  const deadline = Date.now() + waitMs;
   for (;;) {
     try {
-      await call(connection, () => connection.workflowService.countWorkflowExecutions({ namespace, query }));
-      return;
-    } catch (cause) {
-      if (Date.now() >= deadline) {
-        const message = `The search attributes in the Temporal namespace ${namespace} did not become usable`;
-        throw new StewardError('DEADLINE', `${message} within ${USABLE_MS / 1000} s.`, { cause });
-      }
+      return await work();
+    } catch (error) {
+      if (Date.now() >= deadline || !expected(error as { code?: number })) throw error;
       await delay(POLL_MS);
     }
   }

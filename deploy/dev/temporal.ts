@@ -55,7 +55,7 @@ export interface RunningTemporal {
  */
 export async function startTemporal(options: TemporalOptions): Promise<RunningTemporal> {
   const { dev, source, paths, env = process.env, onProgress = () => undefined } = options;
-  if (source.kind === 'external') return useExternal(source.address, dev, env);
+  if (source.kind === 'external') return useExternal(source.address, dev, env, onProgress);
   await stopLeftover(paths, 'temporal');
   const ports = temporalPorts(dev);
   const [grpc, ui] = [await portOf(ports.grpc, env), await portOf(ports.ui, env)];
@@ -95,7 +95,9 @@ async function bringUp(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const deadline = Date.now() + START_MS;
-  const connection = Connection.lazy({ address });
+  // Without these, one refused connection costs a second of waiting.
+  const channelArgs = { 'grpc.initial_reconnect_backoff_ms': 50, 'grpc.max_reconnect_backoff_ms': 250 };
+  const connection = Connection.lazy({ address, channelArgs });
   try {
     while (!(await isServing(connection, dev.namespace))) {
       const exit = child.exit();
@@ -114,11 +116,13 @@ async function useExternal(
   address: string,
   dev: TemporalDev,
   env: Readonly<Record<string, string | undefined>>,
+  onProgress: OnProgress,
 ): Promise<RunningTemporal> {
   const namespace = env.TEMPORAL_NAMESPACE || dev.namespace;
   const connection = await connectTemporal(address, env);
   try {
-    await ensureNamespace(connection, dev, namespace, false);
+    const ready = ensureNamespace(connection, dev, namespace, false);
+    await withProgress(onProgress, `Preparing the namespace ${namespace} at ${address}`, ready);
   } finally {
     await connection.close();
   }
