@@ -42,8 +42,9 @@ export function connect<DB>(url: string, options: ConnectOptions = {}): Connecti
     keepAlive: true,
     options: `-c search_path=${options.schema ?? 'steward'}`,
   });
-  // Without a listener an idle connection's loss would end the process.
+  // Without listeners a connection's loss would end the process: one that is idle, and one between two statements.
   pool.on('error', () => {});
+  pool.on('connect', (client) => client.on('error', () => {}));
   const db = new Kysely<DB>({ dialect: new PostgresDialect({ pool }) });
   return { db, close: () => db.destroy() };
 }
