@@ -150,3 +150,18 @@ test('a stopping server ends its streams at once and says so', async () => {
   await stopped;
   expect(performance.now() - started).toBeLessThan(10_000);
 });
+
+test('a stopping server does not wait for a stream whose handler ignores it', async () => {
+  const never = Promise.withResolvers<void>();
+  const [server, client] = await watching(async function* () {
+    yield event(1);
+    await never.promise;
+  });
+  let stopped: Promise<void> | undefined;
+  const read = async (): Promise<void> => {
+    for await (const _ of client.watchRun({}, { deadlineMs: 20_000 })) stopped = server.stop(30_000);
+  };
+  expect((await stewardErrorOf(read())).code).toBe('UNAVAILABLE');
+  await stopped;
+  never.resolve();
+});
