@@ -21,7 +21,7 @@ export interface Lock {
 export interface LockOptions {
   /** Milliseconds; 0 tries once. */
   readonly waitMs: number;
-  /** Called once, when another process holds it. */
+  /** Called once, if another process holds it. */
   readonly onWait?: (holder: string) => void;
   readonly signal?: AbortSignal | undefined;
 }

@@ -2,7 +2,6 @@
 
 import { execFile } from 'node:child_process';
 import { readFile, stat } from 'node:fs/promises';
-import { userInfo } from 'node:os';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { StewardError } from '#domain/errors.ts';
@@ -99,9 +98,4 @@ async function lookUp(name: string): Promise<Account | undefined> {
     if (user === name) return { name, uid: Number(uid), gid: Number(gid) };
   }
   return undefined;
-}
-
-/** The name of the account this process runs as. */
-export function ownAccountName(): string {
-  return userInfo().username;
 }

@@ -10,8 +10,8 @@ import { promisify } from 'node:util';
 import { isStewardError, StewardError } from '#domain/errors.ts';
 import { acquireLock } from './lock.ts';
 import type { DevPaths } from './paths.ts';
-import type { OnProgress } from './progress.ts';
-import { buildTemporal, findGo, GO_NEEDED } from './temporal-build.ts';
+import { type OnProgress, withProgress } from './progress.ts';
+import { buildTemporal, GO_NEEDED } from './temporal-build.ts';
 import type { TemporalDev } from './temporal-config.ts';
 import { downloadTemporal } from './temporal-download.ts';
 
@@ -43,11 +43,11 @@ export async function findTemporal(options: FindOptions): Promise<TemporalSource
   if (known !== undefined) return known;
   const { onProgress = () => undefined, dev } = options;
   const target = cachedProgram(options.paths, dev);
-  const lock = await acquireLock(join(options.paths.cache, `temporal-${dev.cli}.lock`), {
+  const locked = acquireLock(join(options.paths.cache, `temporal-${dev.cli}.lock`), {
     waitMs: LOCK_MS,
-    onWait: (holder) => onProgress(`Waiting for ${holder}, which is getting Temporal`),
     signal: options.signal,
   });
+  const lock = await withProgress(onProgress, 'Waiting for another process that is getting Temporal', locked);
   try {
     if (await isProgram(target)) return { kind: 'program', from: 'cache', path: target };
     const tried: string[] = ['there is no `temporal` on the PATH'];
@@ -130,9 +130,4 @@ function nothingFound(dev: TemporalDev, tried: readonly string[]): StewardError 
       '  - docker compose -f temporal-dev.yml up, and set TEMPORAL_ADDRESS=127.0.0.1:7233\n' +
       '  - set TEMPORAL_ADDRESS to any other Temporal',
   );
-}
-
-/** True when a build is possible: doctor's question. */
-export async function canBuildTemporal(): Promise<string | undefined> {
-  return findGo(process.env).catch(() => undefined);
 }

@@ -72,7 +72,7 @@ async function runBuild(options: MakeOptions, output: string): Promise<void> {
     ['build', '-v', '-trimpath', '-mod=readonly', '-buildvcs=false', `-ldflags=${flags}`, '-o', output, PROGRAM],
     {
       cwd: MODULE,
-      env: { ...options.env, GOWORK: 'off', GOFLAGS: '' },
+      env: { ...options.env, GOWORK: 'off' },
       stdio: ['ignore', 'ignore', 'pipe'],
       timeout: BUILD_MS,
       ...(options.signal === undefined ? {} : { signal: options.signal }),
@@ -95,7 +95,10 @@ async function runBuild(options: MakeOptions, output: string): Promise<void> {
       reject(new StewardError('UNAVAILABLE', `building Temporal failed (${how}): ${last.join('\n')}`));
     });
   });
-  const detail = () => (compiled > 0 ? `${compiled} packages compiled` : `${fetched} modules fetched`);
+  const detail = () => {
+    if (compiled > 0) return `${compiled} packages compiled`;
+    return fetched > 0 ? `${fetched} modules fetched` : '';
+  };
   await withProgress(options.onProgress, `Building Temporal CLI ${options.dev.cli}`, done, detail);
 }
 
