@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { mintToken } from '#platform/identity/tokens.ts';
-import type { Role } from '#platform/identity/principal.ts';
-import type { Stack } from '#deploy/dev/stack.ts';
-import { DEV_AUDIENCE, DEV_ISSUER } from '#deploy/dev/secrets.ts';
 import { DEV_TENANT } from '#deploy/dev/schema.ts';
+import { DEV_AUDIENCE, DEV_ISSUER } from '#deploy/dev/secrets.ts';
+import type { Stack } from '#deploy/dev/stack.ts';
 import { StewardError } from '#domain/errors.ts';
 import { AdminService } from '#gen/steward/admin/v1/admin_service_pb.ts';
 import { Answer, ApprovalService } from '#gen/steward/guard/v1/approval_service_pb.ts';
 import { type Run, RunService } from '#gen/steward/run/v1/run_service_pb.ts';
 import { type Connection, connect } from '#platform/grpc/client.ts';
+import type { Role } from '#platform/identity/principal.ts';
+import { mintToken } from '#platform/identity/tokens.ts';
 import { followRun } from '../follow.ts';
 import { approvalLines } from '../render/approval.ts';
 import { renderEvent } from '../render/event.ts';
@@ -117,7 +117,7 @@ async function follow(
       if (answer?.call) state = withCall(state, answer.call);
     }
     print(renderEvent(item.event, state));
-    const approval = item.event.data?.['approval'];
+    const approval = item.event.data?.approval;
     if (item.event.kind !== 'approval.asked' || typeof approval !== 'string') continue;
     asked += 1;
     questions = questions.then(() => decide(approvals, approval, options, decider));
@@ -174,4 +174,3 @@ async function conclude(runs: Connection<typeof RunService>, runId: string, aske
     temporalUi: run.temporalUi,
   };
 }
-

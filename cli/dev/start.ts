@@ -45,7 +45,13 @@ async function main(): Promise<number> {
     print(addresses(stack));
     await seedDemo(stack);
     const agentYaml = await readFile(join(REPOSITORY, 'agents/release-closer.yaml'), 'utf8');
-    const figures = await playDemo(stack, { agentYaml, agent: 'release-closer', input: INPUT, once, signal: stop.signal });
+    const figures = await playDemo(stack, {
+      agentYaml,
+      agent: 'release-closer',
+      input: INPUT,
+      once,
+      signal: stop.signal,
+    });
     if (!once && !stop.signal.aborted) {
       print(['Everything stays up until Ctrl-C. Look at the run in Temporal, or try: npm run steward -- run list', '']);
       await new Promise<void>((done) => {
@@ -59,7 +65,9 @@ async function main(): Promise<number> {
   } catch (error) {
     await stack?.stop();
     if (stop.signal.aborted) return 130;
-    note(isStewardError(error) ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error));
+    note(
+      isStewardError(error) ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error),
+    );
     return 1;
   }
 }

@@ -4,7 +4,7 @@ import { changeLines } from './change.ts';
 import { EventReader } from './event-data.ts';
 import { argumentLines, shortArguments } from './json-value.ts';
 import type { Colour } from './look.ts';
-import { dollars } from './money.ts';
+import { amountAtLeast, dollars } from './money.ts';
 import { fields } from './table.ts';
 import { displayWidth, oneLine, padEnd, padStart, truncate, visible } from './text.ts';
 import { duration, millis, when } from './time.ts';
@@ -104,7 +104,7 @@ const WRITERS: Readonly<Record<EventKind, Writer>> = {
     rest: `the next model call may cost ${dollars(data.number('need'))}, which ${level(data)} does not afford`,
     below: fields(
       [
-        ['raise', `${command} run raise-budget ${visible(runId)} ${dollars(data.number('need'))}`],
+        ['raise', `${command} run raise-budget ${visible(runId)} ${amountAtLeast(data.number('need'))}`],
         ['until', when(data.number('until'), look)],
       ],
       look,
@@ -179,7 +179,10 @@ function approvalAsked(data: EventReader, state: WatchState, event: RunEvent): L
   const call = state.calls.get(event.callId);
   const id = visible(data.text('approval'));
   const inner = { ...look, width: look.width - 2 };
-  const preview = call?.preview === undefined ? [] : changeLines(call.preview, inner, { indent: BELOW, whole: true });
+  const preview =
+    call?.preview === undefined
+      ? []
+      : changeLines(call.preview, inner, { indent: BELOW, whole: true, fieldsOnly: true });
   const decide = [
     ['why', data.texts('why').map(visible)],
     ['decide', [`${command} approval approve ${id}`, `${command} approval deny ${id} --reason "…"`]],

@@ -14,6 +14,12 @@ export function dollars(microUsd: bigint | number): string {
   return `${sign}$${whole}.${String(ten4 % 10_000n).padStart(4, '0')}`;
 }
 
+/** Micro-USD as an amount to type, not less than it, in whole hundredths of a cent: `0.0346`. Without the dollar sign,
+ * which a shell would take for its own. */
+export function amountAtLeast(microUsd: number): string {
+  return dollars(BigInt(Math.ceil(microUsd / 100)) * 100n).replaceAll(/[$,]/g, '');
+}
+
 /**
  * Micro-USD of an amount as typed: `$0.20`, `0.2`, `12`. Null where it is no such amount, is negative, or has more than
  * six decimals.

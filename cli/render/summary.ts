@@ -22,21 +22,34 @@ export function renderSummary(
   calls: readonly CallFacts[],
   look: Look,
 ): readonly string[] {
-  const known = new Map(calls.map((call) => [call.callId, call]));
-  const section = (title: string, lines: readonly string[]): readonly string[] => [
-    '',
-    look.paint.bold(title),
-    ...lines.map((line) => `  ${line}`),
-  ];
-  const inner = { ...look, width: look.width - 2 };
   return [
     ...headline(run, look),
-    ...section('Who approved it', approvals(effects, known, inner)),
-    ...section('What changed', changes(effects, inner)),
-    ...section('How to undo it', undos(effects, known, inner)),
-    ...section('What it cost', costs(run)),
+    '',
+    ...fourAnswers(run, effects, calls, look),
     ...(run.temporalUi === '' ? [] : ['', `${look.paint.dim('Temporal')}  ${visible(run.temporalUi)}`]),
   ];
+}
+
+/** The four answers alone. */
+export function fourAnswers(
+  run: Run,
+  effects: readonly Effect[],
+  calls: readonly CallFacts[],
+  look: Look,
+): readonly string[] {
+  const known = new Map(calls.map((call) => [call.callId, call]));
+  const inner = { ...look, width: look.width - 2 };
+  const answers: readonly (readonly [string, readonly string[]])[] = [
+    ['Who approved it', approvals(effects, known, inner)],
+    ['What changed', changes(effects, inner)],
+    ['How to undo it', undos(effects, known, inner)],
+    ['What it cost', costs(run)],
+  ];
+  return answers.flatMap(([title, lines], at) => [
+    ...(at === 0 ? [] : ['']),
+    look.paint.bold(title),
+    ...lines.map((line) => `  ${line}`),
+  ]);
 }
 
 function headline(run: Run, look: Look): readonly string[] {

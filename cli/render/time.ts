@@ -9,7 +9,7 @@ const DAY = 24 * HOUR;
 /** A span of milliseconds in its two largest units: `0.4s`, `42s`, `3m 05s`, `2h 10m`, `6d 23h`. */
 export function duration(ms: number): string {
   const span = Math.max(0, ms);
-  if (span < 9_950) return `${(span / SECOND).toFixed(1)}s`;
+  if (span < 10 * SECOND) return `${(Math.floor(span / 100) / 10).toFixed(1)}s`;
   if (span < MINUTE) return `${Math.floor(span / SECOND)}s`;
   if (span < HOUR) return two(span, MINUTE, 'm', SECOND, 's');
   if (span < DAY) return two(span, HOUR, 'h', MINUTE, 'm');
