@@ -122,7 +122,7 @@ async function checkPostgres(paths: DevPaths, env: Env): Promise<Finding> {
     const detail = `DATABASE_URL does not answer: ${answer}`;
     return { name: 'postgres', ok: false, detail, fix: 'Correct DATABASE_URL, or unset it.' };
   }
-  const account = await postgresAccount(env);
+  const account = await postgresAccount(env, join(paths.postgres, 'data'));
   await assertReachable(paths.postgres, account);
   const source = await findPostgresPackage();
   const { postgres } = await preparePostgresBinaries(paths, source, account, () => undefined);

@@ -21,15 +21,19 @@ export interface Account {
 }
 
 /**
- * The account to drop to: undefined for a normal user, who runs Postgres as themselves. For root it is
- * STEWARD_POSTGRES_USER, else `postgres`, else `nobody`.
+ * The account to drop to: undefined for a normal user, who runs Postgres as themselves. For root it is the one that
+ * owns the data already, else STEWARD_POSTGRES_USER, else `postgres`, else `nobody`.
  *
  * @throws StewardError WRONG_STATE when root has no such account; INVALID_REQUEST when the named one will not do.
  */
 export async function postgresAccount(
   env: Readonly<Record<string, string | undefined>> = process.env,
+  data?: string,
 ): Promise<Account | undefined> {
   if (!isRoot()) return undefined;
+  // A system that gained an account `postgres` since must not lose its data over it.
+  const owner = data === undefined ? undefined : await stat(data).catch(() => undefined);
+  if (owner !== undefined && owner.uid !== 0) return accountOf(owner.uid, owner.gid);
   const wanted = env[ACCOUNT_VARIABLE];
   const named = wanted !== undefined && wanted !== '';
   for (const name of named ? [wanted] : CANDIDATES) {
@@ -90,12 +94,20 @@ async function closedParent(directory: string): Promise<string | undefined> {
   return undefined;
 }
 
-/** From the account file, which container images without any lookup program have too. */
 async function lookUp(name: string): Promise<Account | undefined> {
+  return (await accounts()).find((account) => account.name === name);
+}
+
+async function accountOf(uid: number, gid: number): Promise<Account> {
+  const named = (await accounts()).find((account) => account.uid === uid);
+  return { name: named?.name ?? `number ${uid}`, uid, gid };
+}
+
+/** From the account file, which container images without any lookup program have too. */
+async function accounts(): Promise<Account[]> {
   const text = await readFile('/etc/passwd', 'utf8').catch(() => '');
-  for (const line of text.split('\n')) {
-    const [user, , uid, gid] = line.split(':');
-    if (user === name) return { name, uid: Number(uid), gid: Number(gid) };
-  }
-  return undefined;
+  return text.split('\n').flatMap((line) => {
+    const [name, , uid, gid] = line.split(':');
+    return name === undefined || uid === undefined ? [] : [{ name, uid: Number(uid), gid: Number(gid) }];
+  });
 }

@@ -199,3 +199,16 @@ skipUnless('only root drops to another account', isRoot())('as root, names the d
   );
   await rm(closed, { recursive: true });
 });
+
+skipUnless('only root drops to another account', isRoot())(
+  'as root, keeps to the account that owns the data',
+  async () => {
+    const own = await makeTestHome({ STEWARD_POSTGRES_USER: 'nobody' });
+    const first = await startPostgres(own);
+    await first.stop();
+    const second = await startPostgres({ ...own, env: { ...own.env, STEWARD_POSTGRES_USER: '' } });
+    expect(second.source).toBe('started');
+    await second.stop();
+    await own.remove();
+  },
+);

@@ -78,11 +78,11 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
   const external = env.DATABASE_URL;
   if (external !== undefined && external !== '') return useExternal(external, onProgress);
 
-  const account = await postgresAccount(env);
+  const data = join(await realpath(paths.postgres), 'data');
+  const account = await postgresAccount(env, data);
   await assertReachable(paths.postgres, account);
   const source = options.source ?? (await findPostgresPackage());
   const binaries = await preparePostgresBinaries(paths, source, account, onProgress);
-  const data = join(await realpath(paths.postgres), 'data');
   const password = await prepareData(paths, data, binaries, account, onProgress);
   const port = await portOf(POSTGRES_PORT, env);
 
