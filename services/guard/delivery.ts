@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { WorkflowUpdateFailedError } from '@temporalio/client';
 import type { Kysely } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
@@ -22,7 +23,7 @@ export interface Owed {
 
 /** Brings recorded answers to their runs. The answer stands, whatever becomes of the delivery. */
 export interface Delivery {
-  /** As a signal. Never throws. */
+  /** As a signal. Never throws; waits for a second at most, and goes on after that. */
   signal(owed: Owed): Promise<void>;
   /**
    * As an Update: true where the run has taken the answer over, false where it does not wait for it now. Throws DEADLINE
@@ -36,15 +37,26 @@ export function temporalDelivery(deps: {
   readonly db: Kysely<Database>;
   readonly temporal: Temporal;
   readonly log: Log;
+  /** How long `signal` keeps its caller. Default 1,000 ms. */
+  readonly waitMs?: number;
 }): Delivery {
+  const waitMs = deps.waitMs ?? 1_000;
+
+  async function deliverNow(owed: Owed, outbox: number): Promise<void> {
+    try {
+      await deliver(deps, owed.tenant, [outbox]);
+    } catch (error) {
+      deps.log.warn({ run: owed.run, outbox, err: error }, 'answer left to the sweeper');
+    }
+  }
+
   return {
     async signal(owed) {
       if (owed.outbox === null) return;
-      try {
-        await deliver(deps, owed.tenant, [owed.outbox]);
-      } catch (error) {
-        deps.log.warn({ run: owed.run, outbox: owed.outbox, err: error }, 'answer left to the sweeper');
-      }
+      const enough = new AbortController();
+      const waited = sleep(waitMs, undefined, { signal: enough.signal }).catch(() => {});
+      await Promise.race([deliverNow(owed, owed.outbox), waited]);
+      enough.abort();
     },
 
     async update(owed, deadline) {

@@ -1,0 +1,314 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { BUILT_IN_RULES } from '#domain/verdict.ts';
+import { GuardService, VerdictKind } from '#gen/steward/guard/v1/guard_service_pb.ts';
+import { connect } from '#platform/grpc/client.ts';
+import { parseActionRecord } from '#platform/identity/action-record.ts';
+import { canonicalJson, digestOf } from '#platform/identity/canonical-json.ts';
+import { runGrantSigner } from '#platform/identity/grants.ts';
+import { stewardErrorOf } from '#test/support/errors.ts';
+import { type Bench, guardBench } from '#test/support/guard/bench.ts';
+import { deskTools } from '#test/support/guard/desk.ts';
+
+let bench: Bench;
+
+beforeAll(async () => {
+  bench = await guardBench();
+}, 180_000);
+
+afterAll(() => bench.stop(), 30_000);
+
+const LIMITS = { modelCalls: 20, toolCalls: 50, toolCallsPerTurn: 10, tokens: 1_000_000, activeMs: 3_600_000 };
+const limits = (narrower: Partial<typeof LIMITS>) => ({ limits: JSON.stringify({ ...LIMITS, ...narrower }) });
+const read = { tool: 'read_note', args: { note_id: 'n1' } };
+
+test('a turn is judged call by call, and all of it is stored with the verdicts', async () => {
+  const run = await bench.run();
+  const { calls, policySetHash } = await run.judge([
+    read,
+    { tool: 'write_note', args: { text: 'Hi', note_id: 'n2' } },
+    { tool: 'delete_note', args: { note_id: 'n3' } },
+    { tool: 'send_note', args: { note_id: 'n3', to: 'bob@client.example' } },
+    { tool: 'format_disk', args: {} },
+  ]);
+  const of = (kind: VerdictKind, more: object) => expect.objectContaining({ verdict: kind, ...more });
+  expect(calls).toEqual([
+    of(VerdictKind.ALLOW, {
+      callId: '1.0',
+      effect: false,
+      resourceKeys: ['note/n1'],
+      catalog: 'desk',
+      timeoutMs: 10_000,
+    }),
+    of(VerdictKind.ALLOW, { callId: '1.1', effect: true, resourceKeys: ['note/n2'], approvalId: '', tier: 0 }),
+    of(VerdictKind.ASK, { callId: '1.2', effect: true, tier: 3, approvalId: expect.stringMatching(/^[\w-]{36}$/) }),
+    of(VerdictKind.ASK, { callId: '1.3', tier: 3, expiresAt: expect.anything() }),
+    of(VerdictKind.DENY, { callId: '1.4', code: 'TOOL_UNKNOWN', digest: '', effect: false }),
+  ]);
+  expect(policySetHash).toBe(digestOf(BUILT_IN_RULES));
+  expect(await run.row()).toMatchObject({
+    tool_calls: 4,
+    open_approvals: 2,
+    status: 'awaiting_approval',
+    waits_until: expect.any(Date),
+  });
+
+  const rows = await run.rows('calls');
+  expect(rows.map((row) => row.state)).toEqual(['judged', 'judged', 'judged', 'judged', 'denied']);
+  for (const [index, row] of rows.slice(0, 4).entries()) {
+    const record = parseActionRecord(row.action_record);
+    expect(digestOf(row.action_record)).toBe(row.digest);
+    expect(calls[index]?.digest).toBe(row.digest);
+    expect(record).toMatchObject({
+      kind: 'execute',
+      tenant: run.tenant,
+      run: run.id,
+      call: `1.${index}`,
+      user: 'ann@acme',
+      catalog: 'desk',
+      key: `${run.id}/1.${index}`,
+      undoOf: null,
+    });
+    expect(row).toMatchObject({ key: record.key, tool_hash: record.toolHash, policy_set_hash: policySetHash });
+    expect(row.args).toEqual(record.args);
+    expect(row.sig).toBe(digestOf(canonicalJson({ tool: record.tool, args: record.args })).slice(0, 16));
+  }
+  expect(rows[4]).toMatchObject({ action_record: null, digest: null, key: null, verdict_code: 'TOOL_UNKNOWN' });
+
+  const approvals = await run.rows('approvals');
+  expect(approvals.map((row) => row.tool).toSorted()).toEqual(['delete_note', 'send_note']);
+  const asked = approvals.find((row) => row.tool === 'delete_note');
+  expect(asked).toMatchObject({
+    state: 'open',
+    tier: 3,
+    call_id: '1.2',
+    digest: calls[2]?.digest,
+    preview_error: null,
+  });
+  expect(asked?.preview).toMatchObject({ summary: 'delete note n3', quantities: { 'rows.deleted': 1 } });
+  expect(parseActionRecord(asked?.action_record).previewHash).toBe(digestOf(canonicalJson(asked?.preview)));
+  expect(asked?.why).toEqual([expect.stringContaining('risk.destructive')]);
+
+  const events = await run.rows('events');
+  expect(events.map((row) => [row.kind, row.call_id])).toEqual([
+    ['approval.asked', '1.2'],
+    ['approval.asked', '1.3'],
+    ['tool.denied', '1.4'],
+  ]);
+  expect(events[0]?.data).toMatchObject({ approval: asked?.id, digest: asked?.digest, summary: 'delete note n3' });
+  const steps = await run.rows('steps');
+  expect(steps).toHaveLength(1);
+  expect(steps[0]).toMatchObject({ kind: 'tool_result', turn: 1, call_id: '1.4', ordinal: 4 });
+  expect(steps[0]?.content).toMatchObject({ type: 'tool_result', callId: '1.4', providerId: 'toolu_4', isError: true });
+  expect(JSON.parse(steps[0]?.content.text).error).toEqual({
+    code: 'TOOL_UNKNOWN',
+    message: expect.stringContaining('read_note'),
+    tools: ['delete_note', 'read_note', 'send_note', 'write_note'],
+  });
+});
+
+test.each([
+  ['no JSON', { tool: 'read_note', malformed: '{"note_id": ' }, /no JSON/],
+  ['no object', { tool: 'read_note', json: '[1]' }, /an array/],
+  ['a missing field', { tool: 'read_note', args: {} }, /"?note_id"? is missing/],
+  ['an unknown field', { tool: 'read_note', args: { note_id: 'n', force: true } }, /no field force/],
+  ['a wrong type', { tool: 'write_note', args: { note_id: 'n', text: 'x', stars: 2.5 } }, /\/stars: must be integer/],
+  [
+    'an integer without faith',
+    { tool: 'write_note', json: '{"note_id":"n","text":"x","stars":9007199254740993}' },
+    /2\^53/,
+  ],
+  ['NUL', { tool: 'read_note', args: { note_id: 'a\u0000b' } }, /NUL/],
+])('arguments that are %s come back as faults the model can act on', async (_name, call, fault) => {
+  const run = await bench.run();
+  const { calls } = await run.judge([call]);
+  expect(calls[0]).toMatchObject({ verdict: VerdictKind.DENY, code: 'ARGUMENTS_INVALID' });
+  const [step] = await run.rows('steps');
+  const { error } = JSON.parse(step?.content.text);
+  expect(error.code).toBe('ARGUMENTS_INVALID');
+  expect(error.faults.join(' ')).toMatch(fault);
+  expect(await run.row()).toMatchObject({ tool_calls: 0, status: 'running' });
+});
+
+test('names and texts from a model never break the tables', async () => {
+  const run = await bench.run();
+  const { calls } = await run.judge([
+    { tool: `rm\u0000 -rf ${'x'.repeat(5_000)}`, args: {} },
+    { tool: 'read_note', malformed: '\u0000\u0007 {' },
+    { tool: 'read_note', json: '{"a\\u0000\\ud800":9007199254740993}' },
+  ]);
+  expect(calls.map((call) => call.code)).toEqual(['TOOL_UNKNOWN', 'ARGUMENTS_INVALID', 'ARGUMENTS_INVALID']);
+  expect(await run.rows('steps')).toHaveLength(3);
+});
+
+test("a tool outside of the run's list is unknown, by the row and by the grant", async () => {
+  const byRow = await bench.run({ tools: ['read_note'] });
+  const byGrant = await bench.run({ grant: { tools: { desk: ['read_note'] } } });
+  for (const run of [byRow, byGrant]) {
+    const { calls } = await run.judge([read, { tool: 'write_note', args: { note_id: 'n', text: '' } }]);
+    expect(calls.map((call) => call.code)).toEqual(['', 'TOOL_UNKNOWN']);
+    expect(calls[1]?.reason).toContain('It has: read_note.');
+  }
+});
+
+test('calls past the cap of a turn, and past the limit of the run, are answered as errors', async () => {
+  const run = await bench.run({ columns: { ...limits({ toolCallsPerTurn: 3, toolCalls: 4 }), tool_calls: 2 } });
+  const { calls } = await run.judge([read, { tool: 'nothing' }, read, read]);
+  expect(calls.map((call) => call.code)).toEqual(['', 'TOOL_UNKNOWN', '', 'TOO_MANY_CALLS']);
+  const next = await run.judge([read, { tool: 'delete_note', args: { note_id: 'n' } }], 2);
+  expect(next.calls.map((call) => call.code)).toEqual(['LIMIT_REACHED', 'LIMIT_REACHED']);
+  expect(await run.row()).toMatchObject({ tool_calls: 4, open_approvals: 0 });
+  const events = await run.rows('events');
+  expect(events.filter((row) => row.kind === 'limit.warning').map((row) => row.data)).toEqual([
+    { limit: 'tool_calls', used: 4, of: 4 },
+  ]);
+});
+
+test('a denied call uses nothing of the limit; an admitted one leaves less to those after it', async () => {
+  const run = await bench.run({ columns: limits({ toolCalls: 1 }) });
+  const { calls } = await run.judge([{ tool: 'read_note', args: {} }, read, read]);
+  expect(calls.map((call) => call.code)).toEqual(['ARGUMENTS_INVALID', '', 'LIMIT_REACHED']);
+});
+
+test('a run that was narrowed to resources may touch no others of their kind', async () => {
+  const write = (folder: string) => ({ tool: 'write_note', args: { note_id: 'n', folder, text: '' } });
+  const byRow = await bench.run({ columns: { resources: ['folder/inbox'] } });
+  const byGrant = await bench.run({ grant: { resources: ['folder/inbox'] } });
+  for (const run of [byRow, byGrant]) {
+    const { calls } = await run.judge([write('inbox'), write('secrets'), read]);
+    expect(calls.map((call) => call.code)).toEqual(['', 'RESOURCE_DENIED', '']);
+  }
+});
+
+test('a call its catalog already refuses is denied, and nobody is asked', async () => {
+  const run = await bench.run();
+  const { calls } = await run.judge([
+    { tool: 'delete_note', args: { note_id: 'missing-1' } },
+    { tool: 'delete_note', args: { note_id: 'secret-1' } },
+  ]);
+  expect(calls.map((call) => call.code)).toEqual(['TOOL_REFUSED', 'NOT_PERMITTED']);
+  expect(calls[0]?.reason).toBe('There is no note missing-1.');
+  expect(await run.rows('approvals')).toEqual([]);
+  const [step] = await run.rows('steps');
+  expect(JSON.parse(step?.content.text).error).toMatchObject({ code: 'TOOL_REFUSED', refusal: 'NOTE_NOT_FOUND' });
+  expect(await run.row()).toMatchObject({ status: 'running', open_approvals: 0, tool_calls: 0 });
+});
+
+test('a preview that is too long is shown in part, and says so', async () => {
+  const run = await bench.run();
+  await run.ask({ note_id: 'long-1' });
+  const [approval] = await run.rows('approvals');
+  expect(approval?.preview.fields).toHaveLength(1);
+  expect(approval?.preview_error).toBe('The preview is too long: it shows 1 of 2 changed fields.');
+});
+
+test('a tool whose hash is no longer the pinned one is denied', async () => {
+  const changed = await bench.run({ pins: (pins) => pins.map((pin) => ({ ...pin, hash: 'f'.repeat(64) })) });
+  const { calls } = await changed.judge([read]);
+  expect(calls[0]).toMatchObject({ verdict: VerdictKind.DENY, code: 'TOOL_CHANGED' });
+  const gone = await bench.run({
+    pins: (pins) => [...pins, { ...(pins[0] as (typeof pins)[0]), name: 'old_tool' }],
+  });
+  expect((await gone.judge([{ tool: 'old_tool', args: { note_id: 'n' } }])).calls[0]?.code).toBe('TOOL_CHANGED');
+});
+
+test('the first verdicts of a turn win: a repeat returns them, whatever it proposes', async () => {
+  const run = await bench.run();
+  const first = await run.judge([{ tool: 'delete_note', args: { note_id: 'n1' } }, read]);
+  expect(await run.judge([{ tool: 'delete_note', args: { note_id: 'n1' } }, read])).toEqual(first);
+  expect(await run.judge([{ tool: 'delete_note', args: { note_id: 'OTHER' } }])).toEqual(first);
+  expect(await run.rows('approvals')).toHaveLength(1);
+});
+
+test('20 judges at once agree, and the run is counted once', async () => {
+  const run = await bench.run();
+  const calls = (n: number) => [{ tool: 'delete_note', args: { note_id: `n${n}` } }, read, { tool: 'none' }];
+  const all = await Promise.all(Array.from({ length: 20 }, (_, n) => run.judge(calls(n))));
+  for (const each of all) expect(each).toEqual(all[0]);
+  expect(await run.rows('calls')).toHaveLength(3);
+  expect(await run.rows('approvals')).toHaveLength(1);
+  expect(await run.rows('steps')).toHaveLength(1);
+  expect(await run.row()).toMatchObject({ tool_calls: 2, open_approvals: 1 });
+});
+
+test('two turns judged at once both stay within the limit', async () => {
+  const run = await bench.run({ columns: limits({ toolCalls: 3 }) });
+  await Promise.all([run.judge([read, read], 1), run.judge([read, read], 2)]);
+  const rows = await run.rows('calls');
+  expect(rows.filter((row) => row.verdict === 'allow')).toHaveLength(3);
+  expect(await run.row()).toMatchObject({ tool_calls: 3 });
+});
+
+test('a closed run is judged no more, but its stored verdicts can be read', async () => {
+  const run = await bench.run();
+  const first = await run.judge([read]);
+  await bench.database.query("update steward.agent_runs set status = 'cancelled', closed_at = now() where id = $1", [
+    run.id,
+  ]);
+  expect(await run.judge([read])).toEqual(first);
+  expect(await stewardErrorOf(run.judge([read], 2))).toMatchObject({ code: 'WRONG_STATE' });
+});
+
+test('requests that are not well-formed are refused', async () => {
+  const run = await bench.run();
+  expect((await stewardErrorOf(run.judge([read], 0))).code).toBe('INVALID_REQUEST');
+  expect((await stewardErrorOf(run.judge(Array.from({ length: 51 }, () => read)))).code).toBe('INVALID_REQUEST');
+  expect((await stewardErrorOf(run.judge([{ ...read, providerId: 'a\u0000' }]))).code).toBe('INVALID_REQUEST');
+  const wrongId = { callId: '1.1', tool: 'read_note', argsJson: '{}', providerId: 'p', malformed: '' };
+  const request = { runGrant: run.runGrant, turn: 1, calls: [wrongId] };
+  expect((await stewardErrorOf(bench.worker.judge(request))).code).toBe('INVALID_REQUEST');
+  expect(await run.judge([])).toMatchObject({ calls: [] });
+});
+
+test('without a run grant of run-api, for this very run, nothing is judged', async () => {
+  const run = await bench.run();
+  const judge = (runGrant: string) => stewardErrorOf(bench.worker.judge({ runGrant, turn: 1, calls: [] }));
+  expect((await judge('')).code).toBe('GRANT_INVALID');
+  const { stranger, guard, runApi } = bench.keys;
+  for (const { key } of [stranger, guard]) {
+    expect((await judge(await runGrantSigner(key).sign(run.grant))).code).toBe('GRANT_INVALID');
+  }
+  const sign = (change: object) => runGrantSigner(runApi.key).sign({ ...run.grant, ...change });
+  expect((await judge(await sign({ user: 'eve@acme' }))).code).toBe('GRANT_MISMATCH');
+  expect((await judge(await sign({ agentHash: 'b'.repeat(64) }))).code).toBe('GRANT_MISMATCH');
+  expect((await judge(await sign({ tenant: (await bench.run()).tenant }))).code).toBe('NOT_FOUND');
+  expect((await judge(await sign({ run: 'nothing-there' }))).code).toBe('NOT_FOUND');
+});
+
+test('only workers may ask the guard', async () => {
+  const run = await bench.run();
+  const token = () => bench.keys.issuer.token({ tenant: run.tenant, subject: 'op', roles: ['admin', 'approver'] });
+  const { client, close } = connect(GuardService, { address: bench.address, token });
+  const request = { runGrant: run.runGrant, turn: 1, calls: [] };
+  expect((await stewardErrorOf(client.judge(request))).code).toBe('ROLE_MISSING');
+  close();
+});
+
+test('a catalog that is away is asked again later: nothing is stored, and nothing is allowed', async () => {
+  const run = await bench.run();
+  await bench.replaceDesk();
+  // What is kept of it still serves tools that need no preview.
+  bench.later(31_000);
+  expect((await run.judge([read])).calls[0]?.verdict).toBe(VerdictKind.ALLOW);
+  expect(await stewardErrorOf(run.judge([read, { tool: 'delete_note', args: { note_id: 'n' } }], 2))).toMatchObject({
+    code: 'CATALOG_UNAVAILABLE',
+  });
+  bench.later(300_000);
+  expect((await stewardErrorOf(run.judge([read], 2))).code).toBe('CATALOG_UNAVAILABLE');
+  expect(await run.rows('calls')).toHaveLength(1);
+  expect(await run.row()).toMatchObject({ tool_calls: 1, open_approvals: 0 });
+  await bench.replaceDesk(deskTools('2'));
+  bench.later(31_000);
+  expect((await untilAnswered(() => run.judge([read], 2))).calls[0]?.code).toBe('TOOL_CHANGED');
+});
+
+/** A restarted catalog is found within a second or two. */
+async function untilAnswered<T>(work: () => Promise<T>): Promise<T> {
+  const deadline = Date.now() + 15_000;
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+    }
+  }
+}
