@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
 import type { z } from 'zod';
 import type { ActionRecord } from '#domain/action-record.ts';
 import { StewardError } from '#domain/errors.ts';
 import { resourceKeysOf, withinResources } from '#domain/tools.ts';
 import { parseActionRecord } from '#platform/identity/action-record.ts';
+import { digestOf } from '#platform/identity/canonical-json.ts';
 import { assertGrantCovers, type VerifiedExecutionGrant, type VerifiedRunGrant } from '#platform/identity/grants.ts';
 import type { Catalog } from './catalog.ts';
 import { forbid } from './refusal.ts';
@@ -55,8 +55,7 @@ export async function admitCall(
   }
   const { tool } = found;
   const args = kind === 'execute' ? parseArguments(tool, record.args) : record.args;
-  const digest = createHash('sha256').update(bytes).digest('hex');
-  return { record, bytes, digest, grant, tool, args };
+  return { record, bytes, digest: digestOf(bytes), grant, tool, args };
 }
 
 function assertOwn(catalog: Catalog, grant: VerifiedRunGrant, record: ActionRecord): void {

@@ -2,6 +2,8 @@ import { type Kysely, sql, type Transaction } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
 import { fromDatabase, withTenant } from '#platform/database/tenant.ts';
 
+const IDLE_GRACE_MS = 1_000;
+
 /** The kit's own tables, in the schema of the catalog. */
 export interface KitTables {
   receipts: ReceiptsTable;
@@ -70,11 +72,14 @@ export async function inTransaction<T>(
   assertWanted(bounds);
   return await withTenant(db, tenant, async (trx) => {
     if (mode === 'read') await sql`set transaction read only`.execute(trx);
-    const left = String(Math.max(1, bounds.deadline.getTime() - Date.now()));
+    const leftMs = Math.max(1, bounds.deadline.getTime() - Date.now());
+    const left = String(leftMs);
+    // Ends the connection, so only for work that does not end itself.
+    const idle = String(leftMs + IDLE_GRACE_MS);
     const { rows } = await sql<{
       pid: number;
     }>`select pg_backend_pid() as pid, set_config('statement_timeout', ${left}, true),
-      set_config('lock_timeout', ${left}, true), set_config('idle_in_transaction_session_timeout', ${left}, true)`.execute(
+      set_config('lock_timeout', ${left}, true), set_config('idle_in_transaction_session_timeout', ${idle}, true)`.execute(
       trx,
     );
     const breaker = breakOff(db, rows[0]?.pid ?? 0, bounds.signal);

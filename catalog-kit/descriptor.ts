@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { create, type MessageShape, toJson } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import { StewardError } from '#domain/errors.ts';
@@ -10,7 +9,7 @@ import {
   Risk as ProtoRisk,
   ToolDescriptorSchema,
 } from '#gen/steward/catalog/v1/tool_catalog_pb.ts';
-import { canonicalJson } from '#platform/identity/canonical-json.ts';
+import { canonicalJson, digestOf } from '#platform/identity/canonical-json.ts';
 import type { Tool } from './tool.ts';
 
 export type ProtoDescriptor = MessageShape<typeof ToolDescriptorSchema>;
@@ -67,12 +66,12 @@ export function describeTool(tool: Tool): ProtoDescriptor {
  */
 export function descriptorHash(descriptor: ProtoDescriptor): string {
   const { hash: _, ...rest } = toJson(ToolDescriptorSchema, descriptor) as JsonObject;
-  return sha256(canonicalJson(rest as JsonValue));
+  return digestOf(canonicalJson(rest as JsonValue));
 }
 
 /** SHA-256 (hex) over the sorted tool hashes, one per line. */
 export function catalogHash(hashes: readonly string[]): string {
-  return sha256([...hashes].sort().join('\n'));
+  return digestOf([...hashes].sort().join('\n'));
 }
 
 /** A catalog's tools by name with their descriptors. Throws CATALOG_BROKEN where two have one name, or there are too many. */
@@ -83,8 +82,4 @@ export function describeCatalog(name: string, tools: readonly Tool[]) {
   const byName = new Map(tools.map((tool) => [tool.name, { tool, descriptor: describeTool(tool) }]));
   if (byName.size !== tools.length) throw broken('two of its tools have the same name');
   return byName;
-}
-
-function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }

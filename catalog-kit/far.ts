@@ -61,7 +61,7 @@ async function begin<P>(catalog: Catalog, attempt: Attempt, work: FarWork<P>): P
     }
     const found = await fromKnown(catalog, attempt, trx, known);
     if ('answer' in found) return { kind: 'answer', answer: found.answer };
-    if (isRunning(catalog, found.intent)) return { kind: 'wait' };
+    if (!(await isOrphaned(catalog, trx, found.intent))) return { kind: 'wait' };
     if (found.intent.effect !== 'keyed') throw outcomeUnknown(key);
     if (!(await catalog.receipts.takeOver(trx, claim, found.intent))) return { kind: 'wait' };
     try {
@@ -74,9 +74,19 @@ async function begin<P>(catalog: Catalog, attempt: Attempt, work: FarWork<P>): P
 }
 
 /** Whether an attempt is at an intent right now. Of its own attempts a process knows; of others' by their lease. */
-export function isRunning(catalog: Catalog, intent: Intent): boolean {
+function isRunning(catalog: Catalog, intent: Intent): boolean {
   const own = intent.owner.startsWith(`${catalog.processId}/`);
   return own ? catalog.running.has(intent.owner) : intent.leased;
+}
+
+/**
+ * Whether nobody is at an intent any more. Looks twice: an attempt may have settled it and ended after it was read, and
+ * what is read after its end is what it left.
+ */
+export async function isOrphaned(catalog: Catalog, trx: KitTransaction, intent: Intent): Promise<boolean> {
+  if (isRunning(catalog, intent)) return false;
+  const again = await catalog.receipts.find(trx, intent.key);
+  return again?.state === 'intent' && again.owner === intent.owner;
 }
 
 async function pause(attempt: Attempt): Promise<void> {

@@ -9,7 +9,13 @@ import { isRefusal, refuse, type ToolRefusal } from './refusal.ts';
 import type { Effect, Tool } from './tool.ts';
 
 type ReceiptInit = MessageInitShape<typeof ReceiptSchema>;
-export type Answer = MessageInitShape<typeof ExecuteResponseSchema>;
+
+/** What Execute and Undo answer. */
+export interface Answer {
+  readonly outcome:
+    | { readonly case: 'receipt'; readonly value: ReceiptInit }
+    | { readonly case: 'refusal'; readonly value: { readonly code: string; readonly message: string } };
+}
 
 /** A stored outcome as it goes over the wire. */
 export function toReceipt(
@@ -68,7 +74,7 @@ function broken(tool: Tool, why: string): StewardError {
 
 /** Refuses an answer that could not be sent, while the effect can still be rolled back. */
 export function assertSendable(answer: Answer): void {
-  const bytes = toBinary(ExecuteResponseSchema, create(ExecuteResponseSchema, answer)).length;
+  const bytes = toBinary(ExecuteResponseSchema, create(ExecuteResponseSchema, { outcome: answer.outcome })).length;
   // Repeated, it carries a flag more.
   if (bytes + 2 <= MAX_MESSAGE_BYTES) return;
   throw refuse(

@@ -4,12 +4,16 @@ import { parseCallId } from '#domain/ids.ts';
 import type { ResolveRequest, ResolveResponseSchema } from '#gen/steward/catalog/v1/tool_catalog_pb.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
 import type { Catalog } from '../catalog.ts';
-import { inTransaction } from '../database.ts';
-import { isRunning } from '../far.ts';
+import { inTransaction, type KitTransaction } from '../database.ts';
+import { isOrphaned } from '../far.ts';
 import { toReceipt } from '../outcome.ts';
 import type { Known } from '../receipts.ts';
 
 type Response = MessageInitShape<typeof ResolveResponseSchema>;
+type State = NonNullable<Response['state']>;
+
+/** A key may be settled by others between two looks; it is settled once, or given up and claimed again. */
+const LOOKS = 5;
 
 /**
  * Settles a key. Waits for an Execute that is about to commit, and then gives its receipt; where none is, writes the
@@ -22,16 +26,21 @@ export async function resolve(catalog: Catalog, ctx: CallContext, request: Resol
   if (!/^[0-9a-f]{64}$/.test(digest)) {
     throw new StewardError('INVALID_REQUEST', 'digest must be the lower-case hex SHA-256 of the action record.');
   }
-  const { receipts } = catalog;
-  const known = await inTransaction(catalog.db, grant.tenant, ctx, lookOnly ? 'read' : 'write', (trx) =>
-    lookOnly ? receipts.find(trx, key) : receipts.bury(trx, key, digest),
-  );
-  if (known !== null && known.digest !== digest) {
-    throw new StewardError('KEY_REUSED', `The key ${key} was used with another action record.`);
-  }
-  if (known !== null) return stateOf(catalog, known);
-  return { state: lookOnly ? { case: 'nothing', value: { key } } : { case: 'tombstone', value: { key } } };
+  const state = await inTransaction(catalog.db, grant.tenant, ctx, lookOnly ? 'read' : 'write', async (trx) => {
+    const { receipts } = catalog;
+    for (let looks = 0; looks < LOOKS; looks += 1) {
+      const known = lookOnly ? await receipts.find(trx, key) : await receipts.bury(trx, key, digest);
+      if (known === null) return lookOnly ? NOTHING(key) : TOMBSTONE(key);
+      const state = await stateOf(catalog, trx, known, digest);
+      if (state !== null) return state;
+    }
+    throw new StewardError('UNAVAILABLE', `The key ${key} is being settled right now. Try again.`);
+  });
+  return { state };
 }
+
+const NOTHING = (key: string): State => ({ case: 'nothing', value: { key } });
+const TOMBSTONE = (key: string): State => ({ case: 'tombstone', value: { key } });
 
 /** A run may settle its own keys and nobody else's. */
 function assertKeyOfRun(key: string, run: string): void {
@@ -42,16 +51,22 @@ function assertKeyOfRun(key: string, run: string): void {
   });
 }
 
-function stateOf(catalog: Catalog, known: Known): Response {
+/** What a key stands for; null where it was settled while this looked. */
+async function stateOf(catalog: Catalog, trx: KitTransaction, known: Known, digest: string): Promise<State | null> {
   const { key } = known;
+  if (known.digest !== digest) {
+    throw new StewardError('KEY_REUSED', `The key ${key} was used with another action record.`);
+  }
   switch (known.state) {
     case 'done':
-      return { state: { case: 'receipt', value: toReceipt(known, true) } };
+      return { case: 'receipt', value: toReceipt(known, true) };
     case 'tombstone':
-      return { state: { case: 'tombstone', value: { key } } };
+      return TOMBSTONE(key);
     case 'intent': {
-      const running = isRunning(catalog, known);
-      return { state: { case: 'inDoubt', value: { key, running, repeatable: known.effect === 'keyed' } } };
+      const running = !(await isOrphaned(catalog, trx, known));
+      const again = running ? await catalog.receipts.find(trx, key) : known;
+      if (again?.state !== 'intent') return null;
+      return { case: 'inDoubt', value: { key, running, repeatable: known.effect === 'keyed' } };
     }
   }
 }
