@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import { type DevEnvironment, removeEnvironment, writeEnvironment } from './environment.ts';
+import { lockHome } from './lock.ts';
 import { type DevPaths, preparePaths, REPOSITORY } from './paths.ts';
 import { assertPortFree, LOOPBACK, type PortSpec, portOf } from './ports.ts';
 import { startPostgres } from './postgres.ts';
@@ -75,13 +76,14 @@ export interface Stack {
 export async function startStack(options: StackOptions): Promise<Stack> {
   const { paths, env = process.env, onProgress = () => undefined } = options;
   await preparePaths(paths);
-  await stopLeftovers(paths, ['postgres', 'temporal']);
-  const undo: (() => Promise<void>)[] = [];
+  const lock = await lockHome(paths.home);
+  const undo: (() => Promise<void>)[] = [async () => lock.release()];
   const stop = once(async () => {
     await removeEnvironment(paths);
     for (const step of undo.toReversed()) await step();
   });
   try {
+    await stopLeftovers(paths, ['postgres', 'temporal']);
     return await bringUp({ ...options, env, onProgress }, undo, stop);
   } catch (error) {
     await stop();
