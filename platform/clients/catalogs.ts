@@ -1,6 +1,6 @@
 import { isStewardError, StewardError } from '#domain/errors.ts';
 import type { CatalogPort, Receipt, Resolution } from '#domain/ports/services.ts';
-import { type Receipt as WireReceipt, ToolCatalog } from '#gen/steward/catalog/v1/tool_catalog_pb.ts';
+import { ToolCatalog, type Receipt as WireReceipt } from '#gen/steward/catalog/v1/tool_catalog_pb.ts';
 import { type Client, type Connection, connect } from '#platform/grpc/client.ts';
 import { fromWireChange } from './change.ts';
 

@@ -1,6 +1,6 @@
-import type { Change as WireChange } from '#gen/steward/common/v1/change_pb.ts';
 import type { JsonValue } from '#domain/json.ts';
 import type { Change } from '#domain/tools.ts';
+import type { Change as WireChange } from '#gen/steward/common/v1/change_pb.ts';
 
 /** A change as it came over the wire; sides that are empty there are absent here. Throws SyntaxError on no JSON. */
 export function fromWireChange(wire: WireChange | undefined): Change | null {

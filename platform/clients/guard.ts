@@ -4,7 +4,12 @@ import type { JsonValue } from '#domain/json.ts';
 import type { ConfirmDecisionResult, JudgedCall } from '#domain/ports/run-activities.ts';
 import type { Proposal } from '#domain/ports/run-store.ts';
 import type { GuardPort } from '#domain/ports/services.ts';
-import { ApprovalState, GuardService, type JudgedCall as WireCall, VerdictKind } from '#gen/steward/guard/v1/guard_service_pb.ts';
+import {
+  ApprovalState,
+  GuardService,
+  VerdictKind,
+  type JudgedCall as WireCall,
+} from '#gen/steward/guard/v1/guard_service_pb.ts';
 import { type Connection, connect } from '#platform/grpc/client.ts';
 import { canonicalJson, digestOf } from '#platform/identity/canonical-json.ts';
 

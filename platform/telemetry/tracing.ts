@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module';
-import { OpenTelemetryPlugin } from '@temporalio/interceptors-opentelemetry-v2';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import { NoopSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { OpenTelemetryPlugin } from '@temporalio/interceptors-opentelemetry-v2';
 
 /**
  * The interceptors that every worker, replay and workflow bundle of Steward has, from the first recorded history on:
@@ -16,5 +16,7 @@ export function tracingPlugin(service: string): OpenTelemetryPlugin {
 
 /** The workflow side of the interceptors: a path for the bundler. */
 export function workflowInterceptorModules(): string[] {
-  return [createRequire(import.meta.url).resolve('@temporalio/interceptors-opentelemetry-v2/lib/workflow-interceptors')];
+  return [
+    createRequire(import.meta.url).resolve('@temporalio/interceptors-opentelemetry-v2/lib/workflow-interceptors'),
+  ];
 }

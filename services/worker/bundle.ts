@@ -12,7 +12,14 @@ export async function buildBundle(): Promise<string> {
   const { code } = await bundleWorkflowCode({
     workflowsPath: join(ROOT, 'workflows/index.ts'),
     workflowInterceptorModules: workflowInterceptorModules(),
-    logger: { log() {}, trace() {}, debug() {}, info() {}, warn() {}, error: (message) => process.stderr.write(`${message}\n`) },
+    logger: {
+      log() {},
+      trace() {},
+      debug() {},
+      info() {},
+      warn() {},
+      error: (message) => process.stderr.write(`${message}\n`),
+    },
   });
   return code;
 }

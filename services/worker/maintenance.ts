@@ -1,7 +1,7 @@
 import { Context } from '@temporalio/activity';
 import { WorkflowNotFoundError } from '@temporalio/client';
 import type { Kysely } from 'kysely';
-import { closeRun, type CloseRunDeps } from '#activities/journal/close-run.ts';
+import { type CloseRunDeps, closeRun } from '#activities/journal/close-run.ts';
 import { workflowIdOf } from '#domain/ids.ts';
 import type { MaintenanceActivities } from '#domain/ports/maintenance-activities.ts';
 import type { CloseRunInput } from '#domain/ports/run-activities.ts';

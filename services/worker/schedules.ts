@@ -1,7 +1,6 @@
-import { ScheduleAlreadyRunning, type Client } from '@temporalio/client';
-import { ScheduleOverlapPolicy } from '@temporalio/client';
-import { MAINTENANCE_TASK_QUEUE, MAINTENANCE_WORKFLOW } from '#domain/run-workflow.ts';
+import { type Client, ScheduleAlreadyRunning, ScheduleOverlapPolicy } from '@temporalio/client';
 import type { MaintenanceJob } from '#domain/ports/maintenance-activities.ts';
+import { MAINTENANCE_TASK_QUEUE, MAINTENANCE_WORKFLOW } from '#domain/run-workflow.ts';
 
 /** How often each background job runs, in milliseconds. */
 export const EVERY_MS: Readonly<Record<MaintenanceJob, number>> = { reconcile: 30_000, sweep: 30_000, outbox: 5_000 };

@@ -19,7 +19,8 @@ import { ensureSchedules } from './schedules.ts';
 import { listenForStops } from './stop-push.ts';
 import { startWorkers } from './worker.ts';
 
-const whole = (fallback: number) => z.coerce.number('must be a whole number').int().min(1).max(100_000).default(fallback);
+const whole = (fallback: number) =>
+  z.coerce.number('must be a whole number').int().min(1).max(100_000).default(fallback);
 
 /** What the worker reads from its environment. */
 export const workerVariables = {
@@ -74,7 +75,11 @@ export async function startWorkerService(
     ...(config.ANTHROPIC_BASE_URL === undefined ? {} : { baseUrl: config.ANTHROPIC_BASE_URL }),
   });
   const apiKey = config.TEMPORAL_API_KEY === undefined ? {} : { apiKey: config.TEMPORAL_API_KEY };
-  const temporal = connectTemporal({ address: config.TEMPORAL_ADDRESS, namespace: config.TEMPORAL_NAMESPACE, ...apiKey });
+  const temporal = connectTemporal({
+    address: config.TEMPORAL_ADDRESS,
+    namespace: config.TEMPORAL_NAMESPACE,
+    ...apiKey,
+  });
   const push = listenForStops(config.DATABASE_URL);
   const wake = notifier(database.db, { onError: (err) => log.warn({ err: String(err) }, 'could not notify') });
   const workers = await startWorkers(
