@@ -31,6 +31,8 @@ export interface Delivery {
    * unless it was taken over.
    */
   update(owed: Owed, deadline: Date): Promise<boolean>;
+  /** Settles when no signal is on its way: wait for it before Temporal's client is closed. */
+  idle(): Promise<void>;
 }
 
 export function temporalDelivery(deps: {
@@ -41,6 +43,7 @@ export function temporalDelivery(deps: {
   readonly waitMs?: number;
 }): Delivery {
   const waitMs = deps.waitMs ?? 1_000;
+  const underWay = new Set<Promise<void>>();
 
   async function deliverNow(owed: Owed, outbox: number): Promise<void> {
     try {
@@ -51,11 +54,18 @@ export function temporalDelivery(deps: {
   }
 
   return {
+    async idle() {
+      await Promise.all(underWay);
+    },
+
     async signal(owed) {
       if (owed.outbox === null) return;
+      const delivered = deliverNow(owed, owed.outbox);
+      underWay.add(delivered);
+      void delivered.then(() => underWay.delete(delivered));
       const enough = new AbortController();
       const waited = sleep(waitMs, undefined, { signal: enough.signal }).catch(() => {});
-      await Promise.race([deliverNow(owed, owed.outbox), waited]);
+      await Promise.race([delivered, waited]);
       enough.abort();
     },
 

@@ -76,6 +76,7 @@ export async function startGuard(config: GuardConfig): Promise<RunningGuard> {
   const close = async (): Promise<void> => {
     catalogs.close();
     await wake.close();
+    await deps.delivery.idle();
     await temporal.close();
     await database.close();
   };

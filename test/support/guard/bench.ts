@@ -234,6 +234,7 @@ export async function guardBench(
       await desk.stop(0);
       catalogs.close();
       await deps.notifier.close();
+      await deps.delivery.idle();
       await temporal.close();
       await pool.close();
       await deskDatabase.close();
