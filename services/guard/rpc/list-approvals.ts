@@ -41,7 +41,8 @@ export async function listApprovals(
 }
 
 interface Place {
-  readonly at: string;
+  /** Microseconds since 1970. */
+  readonly at: number;
   readonly id: string;
 }
 
@@ -62,7 +63,7 @@ async function findPage(
     .selectFrom('approvals as approval')
     .innerJoin('agent_runs as run', 'run.id', 'approval.run_id')
     .select(['approval.id', 'run.closed_at'])
-    .select(sql<string>`approval.created_at::text`.as('at'))
+    .select(sql<number>`(extract(epoch from approval.created_at) * 1000000)::bigint`.as('at'))
     .select(sql<number>`octet_length(action_record) + coalesce(octet_length(preview::text), 0)`.as('bytes'))
     .where(inState(request.state))
     .orderBy('approval.created_at', 'desc')
@@ -75,7 +76,8 @@ async function findPage(
     );
   }
   if (after) {
-    query = query.where(sql<SqlBool>`(approval.created_at, approval.id) < (${after.at}::timestamptz, ${after.id})`);
+    const at = sql`timestamptz 'epoch' + ${after.at}::bigint * interval '1 microsecond'`;
+    query = query.where(sql<SqlBool>`(approval.created_at, approval.id) < (${at}, ${after.id})`);
   }
   return query.execute();
 }
@@ -127,14 +129,8 @@ function readToken(token: string): Place | undefined {
   if (token === '') return undefined;
   try {
     const [at, id] = JSON.parse(Buffer.from(token, 'base64url').toString('utf8')) as [unknown, unknown];
-    if (
-      typeof at === 'string' &&
-      /^[0-9:. +-]{19,40}$/.test(at) &&
-      typeof id === 'string' &&
-      /^[\w-]{1,100}$/.test(id)
-    ) {
-      return { at, id };
-    }
+    const known = typeof at === 'number' && Number.isSafeInteger(at) && at >= 0;
+    if (known && typeof id === 'string' && /^[\w-]{1,100}$/.test(id)) return { at, id };
   } catch {
     // Said below.
   }
