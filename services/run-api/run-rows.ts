@@ -1,0 +1,69 @@
+import { type Selectable, sql, type Transaction } from 'kysely';
+import { StewardError } from '#domain/errors.ts';
+import type { Database, RunsTable } from '#platform/database/tables.ts';
+import type { Principal } from '#platform/identity/principal.ts';
+import { assertSees, assertSteers } from './access.ts';
+
+/** A run with what its account and its open approvals say. */
+export interface RunRecord extends Selectable<RunsTable> {
+  readonly limit_micro_usd: number | null;
+  readonly settled_micro_usd: number | null;
+  readonly reserved_micro_usd: number | null;
+  readonly open_approval_ids: string[];
+  /** To the microsecond, for page tokens. */
+  readonly created_at_text: string;
+}
+
+/** All runs of the transaction's tenant, as records. */
+export function selectRuns(trx: Transaction<Database>) {
+  return trx
+    .selectFrom('agent_runs as r')
+    .leftJoin('ledger_accounts as l', (join) => join.on('l.id', '=', sql<string>`'run/' || r.id`))
+    .selectAll('r')
+    .select(['l.limit_micro_usd', 'l.settled_micro_usd', 'l.reserved_micro_usd'])
+    .select(
+      sql<string[]>`array(select a.id from approvals a where a.run_id = r.id and a.state = 'open'
+        and a.expires_at > now() and r.closed_at is null order by a.created_at, a.id limit 100)`.as(
+        'open_approval_ids',
+      ),
+    )
+    .select(sql<string>`r.created_at::text`.as('created_at_text'));
+}
+
+/** The run, where the caller may see it. Throws NOT_FOUND. */
+export async function readRun(trx: Transaction<Database>, principal: Principal, id: string): Promise<RunRecord> {
+  const run = await selectRuns(trx).where('r.id', '=', id).executeTakeFirst();
+  assertSees(principal, run, id);
+  return run as RunRecord;
+}
+
+export type LockedRun = Selectable<RunsTable>;
+
+/** The run, its row locked until the transaction ends, where the caller may steer it. Throws NOT_FOUND, ROLE_MISSING. */
+export async function lockRun(trx: Transaction<Database>, principal: Principal, id: string): Promise<LockedRun> {
+  const run = await trx.selectFrom('agent_runs').selectAll().where('id', '=', id).forNoKeyUpdate().executeTakeFirst();
+  assertSees(principal, run, id);
+  assertSteers(principal, run);
+  return run as LockedRun;
+}
+
+/** Throws WRONG_STATE where the run has closed. */
+export function assertOpen(run: Pick<LockedRun, 'id' | 'status' | 'closed_at'>): void {
+  if (run.closed_at === null) return;
+  throw new StewardError('WRONG_STATE', `Run ${run.id} is closed: ${run.status}. A closed run never changes.`, {
+    details: { status: run.status },
+  });
+}
+
+/** What of this run is still owed to Temporal: a repeated request brings it there if the first one's delivery failed. */
+export async function owedOf(trx: Transaction<Database>, run: string): Promise<number[]> {
+  const rows = await trx
+    .selectFrom('outbox')
+    .select('id')
+    .where('run_id', '=', run)
+    .where('delivered_at', 'is', null)
+    .orderBy('id')
+    .limit(100)
+    .execute();
+  return rows.map((row) => row.id);
+}

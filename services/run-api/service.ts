@@ -1,0 +1,77 @@
+import { AdminService } from '#gen/steward/admin/v1/admin_service_pb.ts';
+import { RunService } from '#gen/steward/run/v1/run_service_pb.ts';
+import { type BoundService, bind } from '#platform/grpc/bind.ts';
+import type { Role } from '#platform/identity/principal.ts';
+import { MEMBERS } from './access.ts';
+import type { RunApiDeps } from './deps.ts';
+import { applyAgent } from './rpc/apply-agent.ts';
+import { cancelRun } from './rpc/cancel-run.ts';
+import { getAgent } from './rpc/get-agent.ts';
+import { getRun } from './rpc/get-run.ts';
+import { getTenant } from './rpc/get-tenant.ts';
+import { getToolCall } from './rpc/get-tool-call.ts';
+import { listAgents } from './rpc/list-agents.ts';
+import { listRuns } from './rpc/list-runs.ts';
+import { listSteps } from './rpc/list-steps.ts';
+import { pauseRun } from './rpc/pause-run.ts';
+import { raiseBudget } from './rpc/raise-budget.ts';
+import { resumeRun } from './rpc/resume-run.ts';
+import { startRun } from './rpc/start-run.ts';
+import { updateTenant } from './rpc/update-tenant.ts';
+import { watchRun } from './rpc/watch-run.ts';
+
+const STARTERS: readonly Role[] = ['service', 'operator', 'admin', 'user'];
+/** Reading and steering: which runs, `access.ts` says. */
+const RAISERS: readonly Role[] = ['operator', 'admin'];
+const ADMINS: readonly Role[] = ['admin'];
+const SETTINGS_READERS: readonly Role[] = ['admin', 'operator', 'auditor'];
+
+/** Starts, shows and steers runs. */
+export function runService(deps: RunApiDeps): BoundService {
+  return bind(RunService, {
+    roles: {
+      startRun: STARTERS,
+      getRun: MEMBERS,
+      listRuns: MEMBERS,
+      watchRun: MEMBERS,
+      listSteps: MEMBERS,
+      getToolCall: MEMBERS,
+      cancelRun: MEMBERS,
+      pauseRun: MEMBERS,
+      resumeRun: MEMBERS,
+      raiseBudget: RAISERS,
+    },
+    handlers: {
+      startRun: (ctx, request) => startRun(ctx, deps, request),
+      getRun: (ctx, request) => getRun(ctx, deps, request),
+      listRuns: (ctx, request) => listRuns(ctx, deps, request),
+      watchRun: (ctx, request) => watchRun(ctx, deps, request),
+      listSteps: (ctx, request) => listSteps(ctx, deps, request),
+      getToolCall: (ctx, request) => getToolCall(ctx, deps, request),
+      cancelRun: (ctx, request) => cancelRun(ctx, deps, request),
+      pauseRun: (ctx, request) => pauseRun(ctx, deps, request),
+      resumeRun: (ctx, request) => resumeRun(ctx, deps, request),
+      raiseBudget: (ctx, request) => raiseBudget(ctx, deps, request),
+    },
+  });
+}
+
+/** Agents and tenant settings. */
+export function adminService(deps: RunApiDeps): BoundService {
+  return bind(AdminService, {
+    roles: {
+      applyAgent: ADMINS,
+      listAgents: MEMBERS,
+      getAgent: MEMBERS,
+      getTenant: SETTINGS_READERS,
+      updateTenant: ADMINS,
+    },
+    handlers: {
+      applyAgent: (ctx, request) => applyAgent(ctx, deps, request),
+      listAgents: (ctx, request) => listAgents(ctx, deps, request),
+      getAgent: (ctx, request) => getAgent(ctx, deps, request),
+      getTenant: (ctx, request) => getTenant(ctx, deps, request),
+      updateTenant: (ctx, request) => updateTenant(ctx, deps, request),
+    },
+  });
+}

@@ -1,0 +1,95 @@
+import { sql, type Transaction } from 'kysely';
+import { StewardError } from '#domain/errors.ts';
+import { runAccount, tenantMonthAccount } from '#domain/ids.ts';
+import { admit } from '#platform/database/admission.ts';
+import { audit, type NewEvent, record } from '#platform/database/journal.ts';
+import { openMonth } from '#platform/database/ledger.ts';
+import { enqueue } from '#platform/database/outbox.ts';
+import type { Database } from '#platform/database/tables.ts';
+import type { Given } from './narrow.ts';
+import type { Asked } from './request.ts';
+
+/** A run about to be written. */
+export interface NewRun {
+  readonly id: string;
+  readonly startedBy: string;
+  readonly asked: Asked;
+  readonly given: Given;
+  readonly runGrant: string;
+}
+
+/** The account of this month, opened if it is new. Before the admission lock: accounts are locked first, everywhere. */
+export async function ensureMonth(trx: Transaction<Database>, tenant: string): Promise<string> {
+  const account = tenantMonthAccount(Date.now());
+  const known = await trx.selectFrom('ledger_accounts').select('id').where('id', '=', account).executeTakeFirst();
+  if (known === undefined) await openMonth(trx, tenant, account);
+  return account;
+}
+
+/** Throws BUDGET_EXCEEDED where all of the month's budget is spent or reserved. */
+export async function assertMonthLeft(trx: Transaction<Database>, account: string): Promise<void> {
+  const month = await trx.selectFrom('ledger_accounts').selectAll().where('id', '=', account).executeTakeFirstOrThrow();
+  if (month.settled_micro_usd + month.reserved_micro_usd < month.limit_micro_usd) return;
+  throw new StewardError(
+    'BUDGET_EXCEEDED',
+    `The tenant's budget of this month (${month.limit_micro_usd} micro-USD, UTC) is spent or reserved. ` +
+      'Start again next month, or have an administrator raise it.',
+    { details: { level: 'tenant_month', limit: month.limit_micro_usd } },
+  );
+}
+
+/**
+ * Admits or queues the run and writes everything of it, the caller holding the admission lock. Returns the outbox rows
+ * to deliver.
+ */
+export async function insertRun(trx: Transaction<Database>, tenant: string, run: NewRun): Promise<number[]> {
+  const { asked, given } = run;
+  const { admission, outbox } = await admit(trx, tenant);
+  const queued = admission.kind === 'queued';
+  await trx
+    .insertInto('agent_runs')
+    .values({
+      tenant,
+      id: run.id,
+      request_id: asked.requestId,
+      request_digest: asked.digest,
+      agent: given.agent,
+      agent_hash: given.agentHash,
+      acting_user: asked.actingUser,
+      started_by: run.startedBy,
+      input: asked.input,
+      labels: JSON.stringify(asked.labels),
+      tools: JSON.stringify(given.tools),
+      resources: [...given.resources],
+      limits: JSON.stringify(given.limits),
+      waits: JSON.stringify(given.waits),
+      model: given.model,
+      max_output_tokens: given.maxOutputTokens,
+      run_grant: run.runGrant,
+      status: queued ? 'queued' : 'pending',
+      stop_message: queued ? admission.reason : null,
+      waits_until: queued ? admission.until : null,
+      admitted_at: queued ? null : sql<Date>`now()`,
+    })
+    .execute();
+  await trx
+    .insertInto('ledger_accounts')
+    .values({ tenant, id: runAccount(run.id), limit_micro_usd: given.budgetMicroUsd })
+    .execute();
+  const data = {
+    agent: given.agent,
+    agentHash: given.agentHash,
+    actingUser: asked.actingUser,
+    startedBy: run.startedBy,
+  };
+  const events: NewEvent[] = [{ kind: 'run.created', data }];
+  if (queued) {
+    events.push({ kind: 'run.queued', data: { reason: admission.reason, until: admission.until.getTime() } });
+  }
+  await record(trx, tenant, run.id, {
+    steps: [{ kind: 'user_message', turn: 0, content: { text: asked.input } }],
+    events,
+  });
+  await audit(trx, tenant, { actor: run.startedBy, action: 'run.start', run: run.id, data });
+  return queued ? [...outbox] : [...outbox, await enqueue(trx, tenant, { kind: 'start', runId: run.id })];
+}

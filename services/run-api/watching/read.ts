@@ -1,0 +1,93 @@
+import { type SqlBool, sql, type Transaction } from 'kysely';
+import type { Database } from '#platform/database/tables.ts';
+
+/** How far a reader has come. Advanced by `readOn`. */
+export interface Position {
+  /** Sequence number of the last event. */
+  sequence: number;
+  /** Null: no text is wanted. Else the last piece of text. */
+  text: { turn: number; attempt: number; start: number } | null;
+}
+
+/** What came after a position. */
+export interface Piece {
+  readonly events: readonly EventRow[];
+  readonly text: readonly TextRow[];
+  /** True where there is more than one piece holds: read on at once. */
+  readonly more: boolean;
+  /** True where the run has closed, and this is the last of it. */
+  readonly last: boolean;
+}
+
+export interface EventRow {
+  readonly sequence: number;
+  readonly at: Date;
+  readonly kind: string;
+  readonly turn: number;
+  readonly call_id: string | null;
+  readonly data: Record<string, unknown>;
+}
+
+export interface TextRow {
+  readonly turn: number;
+  readonly attempt: number;
+  readonly start: number;
+  readonly text: string;
+}
+
+const EVENTS = 200;
+const TEXTS = 200;
+
+/** Reads what came after a position, and moves it on. */
+export async function readOn(trx: Transaction<Database>, run: string, position: Position): Promise<Piece> {
+  const row = await trx
+    .selectFrom('agent_runs')
+    .select(['event_seq', 'closed_at', 'turns'])
+    .where('id', '=', run)
+    .executeTakeFirstOrThrow();
+  const events = await trx
+    .selectFrom('agent_run_events')
+    .select(['sequence', 'at', 'kind', 'turn', 'call_id', 'data'])
+    .where('run_id', '=', run)
+    .where('sequence', '>', position.sequence)
+    .orderBy('sequence')
+    .limit(EVENTS)
+    .execute();
+  position.sequence = events.at(-1)?.sequence ?? position.sequence;
+  const more = events.length === EVENTS;
+  const text = position.text === null || more ? [] : await readText(trx, run, position.text, row.turns, events);
+  return {
+    events,
+    text,
+    more: more || text.length === TEXTS,
+    last: row.closed_at !== null && position.sequence >= row.event_seq,
+  };
+}
+
+/** Text of turns without a stored answer only: a stored one is said by its event, and this text is about to go. */
+async function readText(
+  trx: Transaction<Database>,
+  run: string,
+  after: NonNullable<Position['text']>,
+  turns: number,
+  events: readonly EventRow[],
+): Promise<TextRow[]> {
+  const answered = events.reduce(
+    (most, event) => (event.kind === 'turn.answered' ? Math.max(most, event.turn) : most),
+    turns,
+  );
+  const rows = await trx
+    .selectFrom('agent_run_text_deltas')
+    .select(['turn', 'attempt', 'start', 'text'])
+    .where('run_id', '=', run)
+    .where('turn', '>', answered)
+    .where(sql<SqlBool>`(turn, attempt, start) > (${after.turn}, ${after.attempt}, ${after.start})`)
+    .orderBy('turn')
+    .orderBy('attempt')
+    .orderBy('start')
+    .limit(TEXTS)
+    .execute();
+  const last = rows.at(-1);
+  if (last !== undefined) Object.assign(after, { turn: last.turn, attempt: last.attempt, start: last.start });
+  return rows;
+}
