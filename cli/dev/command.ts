@@ -8,6 +8,7 @@ import { EXIT, type ExitCode } from '../exit-codes.ts';
 import { span } from '../input.ts';
 import { report } from '../report.ts';
 import { commandName, print } from '../terminal.ts';
+import { runDoctor } from './doctor.ts';
 import { LOCAL_PERSON, mintLocal } from './local.ts';
 
 interface TokenOptions {
@@ -52,7 +53,7 @@ export function addDev(program: Command): void {
     .command('doctor')
     .summary('say what is missing here, and how to get it')
     .description('Looks for everything the local environment needs, and says what is missing and how to get it.')
-    .action(own(doctor));
+    .action(own(runDoctor));
 }
 
 /** These commands need no service, and so no session. */
@@ -109,8 +110,4 @@ async function up(): Promise<ExitCode> {
     process.removeListener('SIGINT', stay);
     process.removeListener('SIGTERM', pass);
   }
-}
-
-async function doctor(): Promise<ExitCode> {
-  return EXIT.internal;
 }

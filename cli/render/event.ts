@@ -218,7 +218,7 @@ function answer(data: EventReader): string {
 
 function done(data: EventReader): string {
   const change = data.change('change');
-  const repeated = data.flag('repeated') ? '(had taken place before; its receipt was found)' : '';
+  const repeated = data.flag('repeated') ? '(was done before: receipt found)' : '';
   const undo = change === null ? '' : data.flag('undoable') ? '(can be undone)' : '(cannot be undone)';
   return [change === null ? '' : oneLine(change.summary), undo, repeated].filter((part) => part !== '').join(' ');
 }

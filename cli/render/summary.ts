@@ -68,7 +68,7 @@ function headline(run: Run, look: Look): readonly string[] {
 const named = (effect: Effect): string => `${visible(effect.callId)} ${visible(effect.tool)}`;
 
 function approvals(effects: readonly Effect[], known: ReadonlyMap<string, CallFacts>, look: Look): readonly string[] {
-  if (effects.length === 0) return ['nothing needed approval: nothing was changed'];
+  if (effects.length === 0) return ['nothing was changed, so nothing was approved'];
   const people = [...new Set(effects.map((effect) => effect.approvedBy))];
   return people.flatMap((person) => {
     const theirs = effects.filter((effect) => effect.approvedBy === person);

@@ -31,7 +31,7 @@ export function table<T>(columns: readonly Column<T>[], rows: readonly T[], look
       if (columns[index]?.right === true) return fill + painted;
       return index === texts.length - 1 ? painted : painted + fill;
     });
-    return parts.join(GAP);
+    return parts.join(GAP).trimEnd();
   };
   const heading = line(
     columns.map((column) => column.title),

@@ -8,7 +8,7 @@ import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DevPaths } from './paths.ts';
 
-/** A running local environment. Addresses are `host:port`, `temporalUi` is an http URL. */
+/** A running local environment. Addresses are `host:port`, `temporalUi` is an http URL or empty. */
 export interface DevEnvironment {
   readonly runApi: string;
   readonly guard: string;
@@ -24,7 +24,7 @@ export interface DevEnvironment {
 /** Name of the key pair in `DevPaths.secrets` that signs local bearer tokens. */
 export const TOKEN_KEY = 'tokens';
 
-const NAMES = ['runApi', 'guard', 'temporal', 'temporalUi', 'namespace', 'issuer', 'audience'] as const;
+const NAMES = ['runApi', 'guard', 'temporal', 'namespace', 'issuer', 'audience'] as const;
 
 /** The file that says where the environment can be reached. */
 export function environmentFile(paths: DevPaths): string {
@@ -48,7 +48,7 @@ export async function readEnvironment(paths: DevPaths): Promise<DevEnvironment |
   try {
     const value = JSON.parse(await readFile(environmentFile(paths), 'utf8')) as Record<string, unknown>;
     const complete = NAMES.every((name) => typeof value[name] === 'string' && value[name] !== '');
-    return complete ? (value as unknown as DevEnvironment) : null;
+    return complete ? ({ temporalUi: '', ...value } as unknown as DevEnvironment) : null;
   } catch {
     return null;
   }
