@@ -1,0 +1,82 @@
+import type pg from 'pg';
+import { until } from './waiting.ts';
+
+/** What was done to Steward's and the catalogs' tables. */
+export interface Counted {
+  /** Rows inserted, updated and deleted. */
+  readonly written: number;
+  /** Rows fetched by index and sequential scans. */
+  readonly read: number;
+  /** Transactions that wrote: those that took a transaction id. */
+  readonly writes: number;
+  /** The rows written, by table, largest first. */
+  readonly byTable: readonly { readonly table: string; readonly rows: number }[];
+}
+
+/** Schemas of the benchmark itself. */
+const NOT_COUNTED = ['bench', 'bench_bare'];
+
+/** A session hands its statistics over at the end of a transaction that is so long after the last time, … */
+const EVERY_MS = 1_000;
+/** … and else when it has been idle for so long. */
+const IDLE_MS = 10_000;
+const SLACK_MS = 100;
+
+/** Counts what `work` does to the tables, and whatever else happens meanwhile: let nothing else happen. */
+export async function countDuring(database: pg.Pool, signal: AbortSignal, work: () => Promise<void>): Promise<Counted> {
+  await settled(database, signal);
+  const before = await read(database);
+  await work();
+  const writes = (await nextTransaction(database)) - before.transaction;
+  await settled(database, signal);
+  const after = await read(database);
+  const byTable = [...after.rows]
+    .map(([table, rows]) => ({ table, rows: rows - (before.rows.get(table) ?? 0) }))
+    .filter(({ rows }) => rows > 0)
+    .sort((a, b) => b.rows - a.rows);
+  return {
+    written: byTable.reduce((sum, { rows }) => sum + rows, 0),
+    read: after.fetched - before.fetched,
+    writes,
+    byTable,
+  };
+}
+
+/**
+ * Waits until every other session has handed over what it counted before this call. Postgres has no way to make them:
+ * each does so by itself, at the latest ten seconds after its last transaction.
+ */
+async function settled(database: pg.Pool, signal: AbortSignal): Promise<void> {
+  const { rows } = await database.query<{ now: Date }>('select clock_timestamp() as now');
+  const since = rows[0]?.now;
+  const open = `
+    select count(*)::int as n from pg_stat_activity
+    where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()
+      and application_name <> 'steward-bench'
+      and not (state = 'idle' and (state_change > $1::timestamptz + $2 * interval '1 ms'
+        or state_change < clock_timestamp() - $3 * interval '1 ms'))`;
+  await until("Postgres's statistics", 4 * IDLE_MS, signal, async () => {
+    const found = await database.query<{ n: number }>(open, [since, EVERY_MS + SLACK_MS, IDLE_MS + SLACK_MS]);
+    return found.rows[0]?.n === 0 ? true : undefined;
+  });
+}
+
+async function read(database: pg.Pool) {
+  const { rows } = await database.query<{ table: string; written: string; fetched: string }>(
+    `select schemaname || '.' || relname as table, n_tup_ins + n_tup_upd + n_tup_del as written,
+       coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as fetched
+     from pg_stat_user_tables where not schemaname = any ($1)`,
+    [NOT_COUNTED],
+  );
+  return {
+    rows: new Map(rows.map((row) => [row.table, Number(row.written)])),
+    fetched: rows.reduce((sum, row) => sum + Number(row.fetched), 0),
+    transaction: await nextTransaction(database),
+  };
+}
+
+/** The id that the next writing transaction will take. Reading it takes none. */
+async function nextTransaction(database: pg.Pool): Promise<number> {
+  const { rows } = await database.query<{ next: string }>('select pg_snapshot_xmax(pg_current_snapshot()) as next');
+  return Number(rows[0]?.next);
+}

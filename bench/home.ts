@@ -1,0 +1,106 @@
+import { rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { dirname, join } from 'node:path';
+import { acquireLock, type Lock } from '#deploy/dev/lock.ts';
+import { type DevPaths, preparePaths, resolvePaths } from '#deploy/dev/paths.ts';
+import { LOOPBACK, OFFSET_VARIABLE } from '#deploy/dev/ports.ts';
+import { findPostmaster } from '#deploy/dev/postgres-pidfile.ts';
+import { endProcess, type StopStep } from '#deploy/dev/process-table.ts';
+import { stopLeftovers } from '#deploy/dev/processes.ts';
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** A data directory of the benchmark's own, on the disk of the usual one, empty at first and removed at the end. */
+export interface BenchHome {
+  readonly paths: DevPaths;
+  remove(): Promise<void>;
+}
+
+/** Its data is deleted next. */
+const ABANDONED: readonly StopStep[] = [
+  { signal: 'SIGQUIT', waitMs: 5_000 },
+  { signal: 'SIGKILL', waitMs: 5_000 },
+];
+
+/** Variables of the ports that a stack opens. */
+const PORTS = [
+  'STEWARD_TEMPORAL_PORT',
+  'STEWARD_TEMPORAL_UI_PORT',
+  'STEWARD_POSTGRES_PORT',
+  'STEWARD_OFFLINE_MODEL_PORT',
+  'STEWARD_SMTP_PORT',
+  'STEWARD_PROJECTS_PORT',
+  'STEWARD_MESSAGING_PORT',
+  'STEWARD_GUARD_PORT',
+  'STEWARD_RUN_API_PORT',
+] as const;
+
+/**
+ * Takes the directory and clears away what a killed benchmark left in it, processes included. Throws WRONG_STATE where
+ * another benchmark is under way: two at once would measure each other.
+ */
+export async function openHome(env: Env, signal: AbortSignal): Promise<BenchHome> {
+  const usual = await resolvePaths(env);
+  const paths = await resolvePaths({ ...env, STEWARD_HOME: `${usual.home}-bench` });
+  await preparePaths(paths);
+  // Beside the directory: the lock outlives it.
+  const lock: Lock = await acquireLock(join(dirname(paths.home), 'bench.lock'), { waitMs: 0, signal });
+  const clear = async () => {
+    await stopLeftovers(paths);
+    const postgres = findPostmaster(join(paths.postgres, 'data'));
+    if (postgres !== undefined) await endProcess(postgres, ABANDONED);
+    await rm(paths.home, { recursive: true, force: true, maxRetries: 3 });
+  };
+  try {
+    await clear();
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+  return {
+    paths,
+    async remove() {
+      try {
+        await clear();
+      } finally {
+        lock.release();
+      }
+    },
+  };
+}
+
+/** The environment of a stack beside others: free ports throughout, no model provider but the offline model. */
+export async function benchEnvironment(env: Env): Promise<{ readonly env: Env; readonly catalogPort: number }> {
+  const [catalogPort = 0, ...free] = await freePorts(PORTS.length + 1);
+  const ports = Object.fromEntries(PORTS.map((name, at) => [name, String(free[at])]));
+  return {
+    catalogPort,
+    env: {
+      ...env,
+      ...ports,
+      [OFFSET_VARIABLE]: undefined,
+      ANTHROPIC_API_KEY: undefined,
+      SMTP_URL: undefined,
+      // A namespace of its own, so that no worker at that address takes these runs.
+      ...(env.TEMPORAL_ADDRESS ? { TEMPORAL_NAMESPACE: env.TEMPORAL_NAMESPACE || 'steward-bench' } : {}),
+    },
+  };
+}
+
+/** Loopback ports that were free a moment ago, no two the same. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer());
+  try {
+    return await Promise.all(
+      servers.map(
+        (server) =>
+          new Promise<number>((done, fail) => {
+            server.once('error', fail);
+            server.listen(0, LOOPBACK, () => done((server.address() as { port: number }).port));
+          }),
+      ),
+    );
+  } finally {
+    await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
+  }
+}

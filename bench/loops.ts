@@ -1,0 +1,60 @@
+import { randomUUID } from 'node:crypto';
+import { BARE_SCHEMA } from './bare/activities.ts';
+import { BARE_LOOP, BARE_TASK_QUEUE, FLOOR_LOOP, type LoopInput } from './bare/loops.ts';
+import { type HistorySize, historyOf } from './history.ts';
+import type { Stand } from './stand.ts';
+import { untilClosed } from './waiting.ts';
+
+/** A loop that Steward is compared with, as it was measured. */
+export interface MeasuredLoop {
+  readonly msPerTurn: number;
+  readonly history: HistorySize;
+}
+
+const START_MS = 30_000;
+const TURN_MS = 2_000;
+const CALL_MS = 10_000;
+const COMMIT_TURNS = 200;
+
+/** Two activities a turn with rows in Postgres, or with nothing at all. */
+export async function measureLoop(stand: Stand, loop: 'bare' | 'floor', turns: number): Promise<MeasuredLoop> {
+  const run = randomUUID();
+  const workflowId = `bench/${loop}/${run}`;
+  const input: LoopInput = { run, turns };
+  await stand.temporal.within(new Date(Date.now() + CALL_MS), () =>
+    stand.temporal.client.workflow.start(loop === 'bare' ? BARE_LOOP : FLOOR_LOOP, {
+      workflowId,
+      taskQueue: BARE_TASK_QUEUE,
+      args: [input],
+    }),
+  );
+  await untilClosed(stand.temporal, workflowId, START_MS + turns * TURN_MS, stand.signal);
+  if (loop === 'bare') await assertEffects(stand, run, turns);
+  const history = await historyOf(stand.temporal, workflowId);
+  return { msPerTurn: history.ms / turns, history };
+}
+
+async function assertEffects(stand: Stand, run: string, turns: number): Promise<void> {
+  const text = `select count(*)::int as n from ${BARE_SCHEMA}.effects where run = $1`;
+  const { rows } = await stand.database.query<{ n: number }>(text, [run]);
+  if (rows[0]?.n !== turns) throw new Error(`The bare loop made ${rows[0]?.n} effects of ${turns}.`);
+}
+
+/** Two commits a turn, each of one row and waited for until it is on the disk: no loop with state can do with less. */
+export async function measureCommits(stand: Stand): Promise<number> {
+  const client = await stand.database.connect();
+  try {
+    await client.query('set synchronous_commit = on');
+    const insert = `insert into ${BARE_SCHEMA}.steps (run, number, content) values ($1, $2, $3)`;
+    const run = randomUUID();
+    const content = JSON.stringify({ text: 'x'.repeat(200) });
+    const began = performance.now();
+    for (let number = 1; number <= 2 * COMMIT_TURNS; number += 1) {
+      stand.signal.throwIfAborted();
+      await client.query(insert, [run, number, content]);
+    }
+    return (performance.now() - began) / COMMIT_TURNS;
+  } finally {
+    client.release();
+  }
+}

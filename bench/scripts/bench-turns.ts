@@ -1,0 +1,18 @@
+/**
+ * `turns` turns of one call each, every one with other arguments, and an end. `project_id` says where tasks are filed.
+ * Answers at once and says little, so that a turn costs what Steward makes of it.
+ */
+export const benchTurns = {
+  name: 'bench-turns',
+  answer: (view: View) => {
+    const turns = view.param('turns', 10);
+    if (view.turn >= turns) return { text: `All ${turns} tasks are filed.` };
+    const args = { project_id: view.param('project_id', ''), title: `Task ${view.turn + 1} of ${turns}` };
+    return { text: `Filing task ${view.turn + 1} of ${turns}.`, calls: [{ tool: 'create_task', args }] };
+  },
+};
+
+interface View {
+  readonly turn: number;
+  param<T>(name: string, fallback: T): T;
+}
