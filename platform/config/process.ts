@@ -24,8 +24,21 @@ export async function runService(main: () => Promise<() => Promise<void>>): Prom
     await stop();
     process.exit(0);
   } catch (error) {
-    const message = isStewardError(error) ? error.message : error instanceof Error ? error.stack : String(error);
-    process.stderr.write(`${message}\n`);
-    process.exit(1);
+    fail(error);
   }
+}
+
+/** Runs a task that ends by itself; one that fails prints its message on stderr and ends the process with 1. */
+export async function runTask(task: () => Promise<void>): Promise<void> {
+  try {
+    await task();
+  } catch (error) {
+    fail(error);
+  }
+}
+
+function fail(error: unknown): never {
+  const message = isStewardError(error) ? error.message : error instanceof Error ? error.stack : String(error);
+  process.stderr.write(`${message}\n`);
+  process.exit(1);
 }
