@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Globals } from './connection.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { report } from './report.ts';
-import { openSession, type Session } from './session.ts';
+import type { Session } from './session.ts';
 import { commandName } from './terminal.ts';
 
 /** What a command does: gets its session, its options with the common ones, and its positional arguments. */
@@ -22,6 +22,8 @@ export function action<Options>(handler: Handler<Options>): (...all: unknown[]) 
     const options = command.optsWithGlobals() as Options & Globals;
     let session: Session | null = null;
     try {
+      // Loaded only where a service is called: help and faults of usage are quick.
+      const { openSession } = await import('./session.ts');
       session = await openSession(options);
       process.exitCode = (await handler(session, options, command.args)) ?? 0;
     } catch (error) {

@@ -1,6 +1,5 @@
 import { StewardError } from '#domain/errors.ts';
 import { tokenFromFile } from '#platform/grpc/token-file.ts';
-import { openLocal } from './dev/local.ts';
 
 /** Where a token comes from, for the call and for the message when it is refused. */
 export interface TokenSource {
@@ -42,6 +41,8 @@ export async function resolveTarget(globals: Globals, env: Env = process.env): P
     address(globals.guardAddress, '--guard-address') ?? address(env.STEWARD_GUARD_ADDRESS, 'STEWARD_GUARD_ADDRESS');
   const token = tokenOf(globals, env);
   if (runApi !== null || guard !== null) return { runApi, guard, token: token ?? NO_TOKEN, local: null };
+  // Loaded only where it is needed: it brings what signs tokens.
+  const { openLocal } = await import('./dev/local.ts');
   const local = await openLocal(env);
   if (local === null) return { runApi, guard, token: token ?? NO_TOKEN, local: null };
   return {

@@ -9,7 +9,7 @@ import { span } from '../input.ts';
 import { report } from '../report.ts';
 import { commandName, print } from '../terminal.ts';
 import { runDoctor } from './doctor.ts';
-import { LOCAL_PERSON, mintLocal } from './local.ts';
+import { LOCAL_PERSON } from './person.ts';
 
 interface TokenOptions {
   readonly subject: string;
@@ -79,6 +79,7 @@ async function token(options: TokenOptions): Promise<ExitCode> {
   const { subject, tenant, ttl, onBehalfOf, audience } = options;
   const roles = options.role ?? (onBehalfOf === undefined ? LOCAL_PERSON.roles : (['service'] as const));
   const ttlSeconds = Math.max(1, Math.round(ttl / 1000));
+  const { mintLocal } = await import('./local.ts');
   const text = await mintLocal({
     subject,
     tenant,

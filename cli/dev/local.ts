@@ -4,13 +4,7 @@ import { StewardError } from '#domain/errors.ts';
 import { readPrivateKey } from '#platform/identity/key-pair.ts';
 import type { Role } from '#platform/identity/principal.ts';
 import { mintToken } from '#platform/identity/tokens.ts';
-
-/** The person of a local environment who may do everything a person can. */
-export const LOCAL_PERSON = {
-  tenant: 'acme',
-  subject: 'olga@acme.example',
-  roles: ['operator', 'approver', 'admin'],
-} as const satisfies Pick<LocalToken, 'tenant' | 'subject' | 'roles'>;
+import { LOCAL_PERSON } from './person.ts';
 
 /** The claims of a local token. */
 export interface LocalToken {
