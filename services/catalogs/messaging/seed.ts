@@ -8,8 +8,8 @@ import { withTenant } from '#platform/database/tenant.ts';
 import { MESSAGING_SCHEMA } from './service.ts';
 import type { MessagingTables } from './tables.ts';
 
-/** The domains of the demo's clients and of its own people. */
-export const DEMO_DOMAINS = ['northwind.example', 'acme.example'] as const;
+/** The domain of the demo's client. */
+export const DEMO_DOMAINS = ['northwind.example'] as const;
 
 /** Allows the demo's domains; with `reset`, no others. Safe to repeat. */
 export async function seedMessaging(

@@ -1,100 +1,122 @@
-import { once } from 'node:events';
+import { isIP } from 'node:net';
 import { Readable } from 'node:stream';
-import SMTPConnection from 'nodemailer/lib/smtp-connection';
+import SMTPConnection, {
+  type Envelope,
+  type Options,
+  type SMTPConnectionEnvelope,
+  type SMTPError,
+} from 'nodemailer/lib/smtp-connection';
 import { notSent, refuse } from '#catalog-kit/refusal.ts';
 import { encodeMail, type Mail } from './mail.ts';
 
 const CONNECT_MS = 5_000;
 const SILENCE_MS = 10_000;
 
-/** Which of the recipients the mail server took. */
-export interface Handover {
-  readonly accepted: readonly string[];
-  readonly rejected: readonly string[];
-}
-
 /** Hands mails over to a mail server. */
 export interface Mailer {
   /**
-   * Throws `notSent` where the server has definitely not taken the mail: before its content was begun, or by its own
-   * final no. Any other error means that it may have.
+   * Hands one mail over, to all of its recipients or to none, and returns those the server accepted. Throws `notSent`
+   * where the server has definitely not taken it: before the first byte of its content, or by the server's own answer.
+   * Every other error leaves open whether it has.
    */
-  send(mail: Mail, signal: AbortSignal): Promise<Handover>;
+  send(mail: Mail, signal: AbortSignal): Promise<readonly string[]>;
 }
+
+type Auth = { readonly user: string; readonly pass: string };
 
 /**
  * A mailer over `smtp://[user:password@]host[:port]` or `smtps://…`, one connection per mail. Every step has a time
- * limit (5 s to connect, 10 s of silence); the signal ends it at any time. A password goes over TLS only, but for
- * loopback.
+ * limit (5 s to connect, 10 s of silence); the signal ends it at any time. Beyond this machine mail goes over TLS only;
+ * `?requireTLS=false` lifts that for a relay on a network of one's own.
  */
 export function smtpMailer(smtpUrl: string): Mailer {
   const url = new URL(smtpUrl);
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const loopback = host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
   const secure = url.protocol === 'smtps:';
-  const loopback = /^(127\.|localhost$|\[::1\]$)/.test(url.hostname);
-  const auth =
-    url.username === '' ? null : { user: decodeURIComponent(url.username), pass: decodeURIComponent(url.password) };
-  const options = {
-    host: url.hostname.replace(/^\[|\]$/g, ''),
-    port: url.port === '' ? (secure ? 465 : 587) : Number(url.port),
+  const lifted = loopback || url.searchParams.get('requireTLS') === 'false';
+  const user = decodeURIComponent(url.username);
+  const auth = user === '' ? null : { user, pass: decodeURIComponent(url.password) };
+  const options: Options = {
+    host,
+    port: Number(url.port) || (secure ? 465 : 587),
     secure,
-    requireTLS: !secure && auth !== null && !loopback,
-    ignoreTLS: loopback,
+    requireTLS: !secure && !lifted,
     connectionTimeout: CONNECT_MS,
-    greetingTimeout: CONNECT_MS,
     dnsTimeout: CONNECT_MS,
+    greetingTimeout: CONNECT_MS,
     socketTimeout: SILENCE_MS,
+    // What is given up is cut off, so that the server throws a message away that it has begun to read.
     socketCloseTimeout: 0,
   };
   return {
     async send(mail, signal) {
-      const bytes = await encodeMail(mail);
-      return await handOver(new SMTPConnection(options), auth, mail, bytes, signal);
+      const content = await encodeMail(mail);
+      const name = mail.from.slice(mail.from.indexOf('@') + 1);
+      return await handOver(new SMTPConnection({ ...options, name }), auth, mail, content, signal);
     },
   };
 }
 
-type Auth = { readonly user: string; readonly pass: string };
+/** The connection keeps its record of refused recipients in here. */
+type WatchedEnvelope = Envelope & Partial<SMTPConnectionEnvelope>;
 
 async function handOver(
   connection: SMTPConnection,
   auth: Auth | null,
   mail: Mail,
-  bytes: Buffer,
+  content: Buffer,
   signal: AbortSignal,
-): Promise<Handover> {
-  let begun = false;
-  // Read from once the server has said that it is ready for the content, and not before.
-  const content = Readable.from(
-    (function* () {
-      begun = true;
-      yield bytes;
-    })(),
-  );
-  const ended = new AbortController();
-  const failed = once(connection, 'error', { signal: ended.signal }).then(([error]) => Promise.reject(error as Error));
-  const aborted = once(signal, 'abort', { signal: ended.signal }).then(() => Promise.reject(signal.reason as Error));
-  const either = <T>(work: Promise<T>): Promise<T> => Promise.race([work, failed, aborted]);
-  failed.catch(() => undefined);
-  aborted.catch(() => undefined);
+): Promise<readonly string[]> {
+  const envelope: WatchedEnvelope = {
+    from: mail.from,
+    to: mail.to.map(({ address }) => address),
+    size: content.length,
+  };
+  const progress = { begun: false };
+  const broken = Promise.withResolvers<never>();
+  broken.promise.catch(() => undefined);
+  const onAbort = (): void => broken.reject(new Error('The call is no longer wanted.', { cause: signal.reason }));
+  connection.on('error', broken.reject);
+  signal.addEventListener('abort', onAbort, { once: true });
   try {
-    signal.throwIfAborted();
-    await either(done((callback) => connection.connect(callback)));
-    if (auth !== null) await either(done((callback) => connection.login(auth, callback)));
-    const envelope = { from: mail.from, to: [...mail.to], size: bytes.length };
-    const info = await either(
-      new Promise<Handover>((resolve, reject) => {
-        connection.send(envelope, content, (error, sent) => (error || !sent ? reject(error) : resolve(sent)));
-      }),
-    );
+    if (signal.aborted) throw new Error('The call is no longer wanted.', { cause: signal.reason });
+    const sent = await Promise.race([broken.promise, converse(connection, auth, envelope, content, progress)]);
     connection.quit();
-    return { accepted: info.accepted, rejected: info.rejected };
+    return sent;
   } catch (error) {
     connection.close();
-    throw explain(error, begun);
+    throw explain(error, { ...progress, envelope, signal });
   } finally {
-    ended.abort();
-    content.destroy();
+    signal.removeEventListener('abort', onAbort);
   }
+}
+
+async function converse(
+  connection: SMTPConnection,
+  auth: Auth | null,
+  envelope: WatchedEnvelope,
+  content: Buffer,
+  progress: { begun: boolean },
+): Promise<readonly string[]> {
+  await done((callback) => connection.connect(callback));
+  if (auth !== null) await done((callback) => connection.login({ ...auth, credentials: auth }, callback));
+  const message = new Readable({
+    // Asked for content once the server waits for it. Commands are sent ahead of answers, so the server may wait for
+    // it although it has refused some recipients: then it gets none, and the others get no mail.
+    read() {
+      if ((envelope.rejected ?? []).length > 0) {
+        this.destroy(new Error('Not every recipient was accepted.'));
+        return;
+      }
+      progress.begun = true;
+      this.push(content);
+      this.push(null);
+    },
+  });
+  return await new Promise((resolve, reject) => {
+    connection.send(envelope, message, (error, sent) => (error || !sent ? reject(error) : resolve(sent.accepted)));
+  });
 }
 
 function done(start: (callback: (error?: Error | null) => void) => void): Promise<void> {
@@ -103,13 +125,33 @@ function done(start: (callback: (error?: Error | null) => void) => void): Promis
   });
 }
 
-/** A reply of the server is its word; without one, what counts is whether the content was begun. */
-function explain(error: unknown, begun: boolean): unknown {
-  const { responseCode, response } = error as { responseCode?: number; response?: string };
-  if (responseCode !== undefined && responseCode >= 500) {
-    const said = (response ?? '').replace(/[^\x20-\x7e]+/g, ' ').slice(0, 200);
-    return notSent(refuse('MAIL_REFUSED', `The mail server refused the mail: ${said}`), error);
+/** What the failure says: a definite no, nothing sent but perhaps later, or nothing that is certain. */
+function explain(
+  error: unknown,
+  at: { readonly begun: boolean; readonly envelope: WatchedEnvelope; readonly signal: AbortSignal },
+): unknown {
+  const { code, responseCode = 0, command, response, message } = error as SMTPError;
+  // 421 ends the session, whatever became of what was sent before.
+  const answered = code === 'EMESSAGE' && responseCode >= 400 && responseCode !== 421;
+  if (at.begun && !answered) return error;
+  if (at.signal.aborted && !answered) return notSent('It was no longer wanted before it was sent.', at.signal.reason);
+  const refused = (at.envelope.rejectedErrors ?? []).filter((one) => (one.responseCode ?? 0) >= 500);
+  if (refused.length > 0) {
+    const who = refused.map((one) => `${one.recipient} (${printable(one.response || one.message)})`).join(', ');
+    const why = `The mail server does not take mail for ${who}. Nothing was sent to anybody. Leave them out.`;
+    return notSent(refuse('RECIPIENT_REFUSED', why), error);
   }
-  if (responseCode !== undefined) return notSent('The mail server cannot take the mail right now.', error);
-  return begun ? error : notSent('The mail server could not be spoken to.', error);
+  const said = printable(response || message);
+  const tooLarge = code === 'EMESSAGE' && responseCode === 0;
+  if (tooLarge || ((command === 'MAIL FROM' || command === 'DATA') && responseCode >= 500)) {
+    return notSent(refuse('MAIL_REFUSED', `The mail server refuses this mail: ${said}. Nothing was sent.`), error);
+  }
+  return notSent(`The mail server cannot take mail right now (${said}).`, error);
+}
+
+function printable(text: string): string {
+  return text
+    .replaceAll(/[\p{C}\s]+/gu, ' ')
+    .trim()
+    .slice(0, 200);
 }

@@ -1,85 +1,88 @@
 import { z } from 'zod';
+import { fieldChanges } from '#catalog-kit/change.ts';
 import { toolsOver } from '#catalog-kit/define-tool.ts';
 import type { DatabaseContext, Tool, ToolContext } from '#catalog-kit/tool.ts';
-import type { FieldChange } from '#domain/tools.ts';
+import type { Change } from '#domain/tools.ts';
 import { composeMail, type Mail } from './mail.ts';
-import { readRecipients, requireAllowed } from './recipients.ts';
+import { domainsOf, type Recipient, requireAllowed } from './recipients.ts';
 import type { Mailer } from './smtp.ts';
 import type { MessagingTables } from './tables.ts';
 
 const defineTool = toolsOver<MessagingTables>();
 
-const address = z.string().min(3).max(254);
 const input = z.strictObject({
-  to: z.array(address).min(1).max(10).describe('Plain addresses, without names: dana@example.org.'),
-  subject: z
-    .string()
-    .min(1)
-    .max(200)
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: they would end the header.
-    .regex(/^[^\x00-\x1f\x7f]+$/)
-    .describe('One line.'),
-  body: z
-    .string()
-    .min(1)
-    .max(20_000)
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: tab and line ends only.
-    .regex(/^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+$/)
-    .describe('Plain text.'),
+  to: z.array(z.string().min(3).max(254)).min(1).max(10).describe('Plain addresses, without names: dana@example.org.'),
+  subject: z.string().min(1).max(200).describe('One line.'),
+  body: z.string().min(1).max(20_000).describe('Plain text.'),
 });
 const output = z.strictObject({
   message_id: z.string().max(400),
-  accepted: z.array(z.string().max(400)).max(10),
-  rejected: z.array(z.string().max(400)).max(10),
+  accepted: z.array(z.string().max(254)).max(10).describe('Recipients the mail server has taken the mail for.'),
 });
-type Args = z.output<typeof input>;
 
 /** The tools of the messaging catalog: mail goes through `mailer`, and out as this domain. */
 export function messagingTools(mailer: Mailer, mailDomain: string): readonly Tool[] {
-  const compose = (ctx: ToolContext, { to, subject, body }: Args): Mail =>
-    composeMail(ctx, mailDomain, { to: readRecipients(to).map((recipient) => recipient.address), subject, body });
+  const compose = (ctx: ToolContext, args: z.output<typeof input>): Mail => composeMail(ctx, mailDomain, args);
   return [
     defineTool({
       name: 'send_email',
       version: '1',
       description:
-        'Sends a plain-text e-mail. People are asked before it goes out, and it cannot be taken back. Write only to ' +
-        'addresses that other tools gave you; the tenant allows certain domains.',
+        'Sends one plain-text e-mail to up to 10 recipients, who see each other. People are asked before it goes out, ' +
+        'and it cannot be taken back: send it once what it reports is done. Write only to addresses that the task or ' +
+        'other tools gave you; the tenant allows certain domains. Answers go to the user you act for.',
       input,
       output,
       effect: 'keyed',
       risk: 'irreversible',
-      labels: ['egress'],
+      labels: ['egress', 'writes'],
       sensitiveFields: ['to'],
-      resourceKeys: ['recipient/{to}'],
+      resourceKeys: ['email/{to}'],
       permissions: ['messaging:send'],
       quantities: ['emails'],
-      timeoutMs: 30_000,
-      check: async (ctx, args) => requireAllowed(readRecipients(args.to), await allowedDomains(ctx)),
-      preview: async (ctx, args) => describe(compose(ctx, args)),
+      timeoutMs: 20_000,
+      async check(ctx, args) {
+        const { to } = compose(ctx, args);
+        requireAllowed(to, await allowedOf(ctx, to));
+      },
+      async preview(ctx, args) {
+        const mail = compose(ctx, args);
+        return changeOf(mail, addressesOf(mail));
+      },
       async execute(ctx, args) {
         const mail = compose(ctx, args);
-        const { accepted, rejected } = await mailer.send(mail, ctx.signal);
-        return {
-          result: { message_id: mail.messageId, accepted: [...accepted], rejected: [...rejected] },
-          change: describe(mail),
-        };
+        const accepted = await mailer.send(mail, ctx.signal);
+        return { result: { message_id: mail.messageId, accepted: [...accepted] }, change: changeOf(mail, accepted) };
       },
     }),
   ];
 }
 
-async function allowedDomains(ctx: DatabaseContext<MessagingTables>): Promise<ReadonlySet<string>> {
-  const rows = await ctx.db.selectFrom('allowed_domains').select('domain').execute();
+/** Which of the recipients' domains the tenant allows. */
+async function allowedOf(
+  ctx: DatabaseContext<MessagingTables>,
+  to: readonly Recipient[],
+): Promise<ReadonlySet<string>> {
+  const rows = await ctx.db
+    .selectFrom('allowed_domains')
+    .select('domain')
+    .where('domain', 'in', [...domainsOf(to)])
+    .execute();
   return new Set(rows.map((row) => row.domain));
 }
 
-/** The exact mail, field by field. */
-function describe(mail: Mail) {
-  const { messageId: _, ...shown } = mail;
-  const fields = Object.entries(shown).flatMap(([field, after]): FieldChange[] =>
-    after === null ? [] : [{ record: 'email/new', field, after }],
-  );
-  const summary = `e-mail to ${mail.to.join(', ')}: "${mail.subject}"`.slice(0, 500).toWellFormed();
-  return { summary, fields, quantities: { emails: mail.to.length } };
+function addressesOf(mail: Mail): readonly string[] {
+  return mail.to.map(({ address }) => address);
+}
+
+/** The exact mail, field by field, as it goes to `to`. */
+function changeOf(mail: Mail, to: readonly string[]): Change {
+  const { messageId, from, replyTo, subject, body } = mail;
+  const more = to.length > 1 ? ` and ${to.length - 1} more` : '';
+  const fields = { to: [...to], from, ...(replyTo === null ? {} : { reply_to: replyTo }), subject, body };
+  return {
+    summary: `e-mail to ${to[0] ?? 'nobody'}${more}: "${subject}"`,
+    fields: fieldChanges(`email/${messageId}`, null, fields),
+    quantities: { emails: to.length },
+  };
 }
