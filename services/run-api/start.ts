@@ -6,6 +6,7 @@ import { type readConfig, required, serviceVariables, urlOf } from '#platform/co
 import { connect } from '#platform/database/connect.ts';
 import { notifier } from '#platform/database/notify.ts';
 import type { Database } from '#platform/database/tables.ts';
+import type { BoundService } from '#platform/grpc/bind.ts';
 import { startServer } from '#platform/grpc/server.ts';
 import { tokenFromFile } from '#platform/grpc/token-file.ts';
 import { runGrantSigner } from '#platform/identity/grants.ts';
@@ -14,7 +15,7 @@ import { createVerifier } from '#platform/identity/tokens.ts';
 import { MODELS } from '#platform/llm/models.ts';
 import { connectTemporal } from '#platform/temporal/client.ts';
 import { openCatalogs } from './catalogs.ts';
-import { createDeliveries } from './deliveries.ts';
+import { createDeliveries, type Deliveries } from './deliveries.ts';
 import type { RunApiDeps } from './deps.ts';
 import { createHub } from './hub.ts';
 import { adminService, runService } from './service.ts';
@@ -39,6 +40,12 @@ export const runApiVariables = {
 
 export type RunApiConfig = ReturnType<typeof readConfig<typeof runApiVariables>>;
 
+/** Parts that suites put something else around. */
+export interface RunApiWrap {
+  readonly service?: (service: BoundService) => BoundService;
+  readonly deliveries?: (deliveries: Deliveries) => Deliveries;
+}
+
 export interface RunningRunApi {
   /** `host:port` with the true port. */
   readonly address: string;
@@ -49,7 +56,7 @@ export interface RunningRunApi {
 const GRACE_MS = 10_000;
 
 /** Wires run-api from its environment and serves. Neither database nor Temporal need be up yet. */
-export async function startRunApi(config: RunApiConfig): Promise<RunningRunApi> {
+export async function startRunApi(config: RunApiConfig, wrap: RunApiWrap = {}): Promise<RunningRunApi> {
   const log = createLog('run-api', config.STEWARD_LOG_LEVEL);
   const key = await readPrivateKey(config.STEWARD_RUN_GRANT_KEY_FILE);
   const addresses = parseCatalogs(config.STEWARD_CATALOGS);
@@ -70,7 +77,7 @@ export async function startRunApi(config: RunApiConfig): Promise<RunningRunApi> 
   const deliveries = createDeliveries({ db, temporal, log });
   const deps: RunApiDeps = {
     db,
-    deliveries,
+    deliveries: wrap.deliveries?.(deliveries) ?? deliveries,
     grants: runGrantSigner(key),
     hub,
     notifier: wake,
@@ -89,7 +96,7 @@ export async function startRunApi(config: RunApiConfig): Promise<RunningRunApi> 
   try {
     const server = await startServer({
       listen: config.STEWARD_LISTEN,
-      services: [runService(deps), adminService(deps)],
+      services: [runService(deps), adminService(deps)].map(wrap.service ?? ((service) => service)),
       verifier: createVerifier({
         issuer: config.STEWARD_AUTH_ISSUER,
         audience: config.STEWARD_AUTH_AUDIENCE,
