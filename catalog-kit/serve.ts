@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { type Kysely, sql } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
 import { ToolCatalog } from '#gen/steward/catalog/v1/tool_catalog_pb.ts';
-import { bind } from '#platform/grpc/bind.ts';
+import { type BoundService, bind } from '#platform/grpc/bind.ts';
 import type { Log } from '#platform/grpc/call.ts';
 import { type RunningServer, startServer } from '#platform/grpc/server.ts';
 import { executionGrantVerifier, runGrantVerifier } from '#platform/identity/grants.ts';
@@ -47,6 +47,8 @@ export interface CatalogOptions<Tables> {
   /** Default: `postgresReceipts()`. */
   readonly receipts?: Receipts;
   readonly hooks?: CatalogHooks;
+  /** Puts something around the service's calls. For suites; a product leaves it out. */
+  readonly wrap?: (service: BoundService) => BoundService;
 }
 
 /**
@@ -89,7 +91,7 @@ export async function serveCatalog<Tables>(options: CatalogOptions<Tables>): Pro
   });
   return await startServer({
     listen: options.listen,
-    services: [service],
+    services: [options.wrap?.(service) ?? service],
     verifier: createVerifier(identity),
     log,
     reflection: options.reflection ?? false,

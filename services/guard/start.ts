@@ -6,6 +6,7 @@ import { grantVariables, type readConfig, required, serviceVariables } from '#pl
 import { connect } from '#platform/database/connect.ts';
 import { notifier } from '#platform/database/notify.ts';
 import type { Database } from '#platform/database/tables.ts';
+import type { BoundService } from '#platform/grpc/bind.ts';
 import { startServer } from '#platform/grpc/server.ts';
 import { tokenFromFile } from '#platform/grpc/token-file.ts';
 import { decisionSigner, decisionVerifier } from '#platform/identity/decisions.ts';
@@ -38,6 +39,11 @@ export const guardVariables = {
 
 export type GuardConfig = ReturnType<typeof readConfig<typeof guardVariables>>;
 
+/** Parts that suites put something else around. */
+export interface GuardWrap {
+  readonly service?: (service: BoundService) => BoundService;
+}
+
 export interface RunningGuard {
   /** `host:port` with the true port. */
   readonly address: string;
@@ -48,7 +54,7 @@ export interface RunningGuard {
 const GRACE_MS = 10_000;
 
 /** Wires the guard from its environment and serves. Throws where the key or a catalog's address cannot be read. */
-export async function startGuard(config: GuardConfig): Promise<RunningGuard> {
+export async function startGuard(config: GuardConfig, wrap: GuardWrap = {}): Promise<RunningGuard> {
   const log = createLog('guard', config.STEWARD_LOG_LEVEL);
   const key = await readPrivateKey(config.STEWARD_GUARD_KEY_FILE);
   const addresses = parseCatalogs(config.STEWARD_CATALOGS);
@@ -83,7 +89,7 @@ export async function startGuard(config: GuardConfig): Promise<RunningGuard> {
   try {
     const server = await startServer({
       listen: config.STEWARD_LISTEN,
-      services: [guardService(deps), approvalService(deps)],
+      services: [guardService(deps), approvalService(deps)].map(wrap.service ?? ((service) => service)),
       verifier: createVerifier({
         issuer: config.STEWARD_AUTH_ISSUER,
         audience: config.STEWARD_AUTH_AUDIENCE,

@@ -23,7 +23,7 @@ const variables = {
 };
 
 /** What a suite may compose differently; a product changes none of it. */
-export type MessagingParts = Partial<Pick<CatalogOptions<MessagingTables>, 'receipts' | 'hooks'>>;
+export type MessagingParts = Partial<Pick<CatalogOptions<MessagingTables>, 'receipts' | 'hooks' | 'wrap'>>;
 
 /**
  * Serves the messaging catalog as the environment says. Returns where, and how to stop: calls under way get 10 s.

@@ -11,7 +11,7 @@ export const PROJECTS_SCHEMA = 'projects';
 const GRACE_MS = 10_000;
 
 /** What a suite may compose differently; a product changes none of it. */
-export type ProjectsParts = Partial<Pick<CatalogOptions<ProjectsTables>, 'receipts' | 'hooks'>>;
+export type ProjectsParts = Partial<Pick<CatalogOptions<ProjectsTables>, 'receipts' | 'hooks' | 'wrap'>>;
 
 /**
  * Serves the projects catalog as the environment says. Returns where, and how to stop: calls under way get 10 s.
