@@ -103,7 +103,7 @@ async function follow(
   options: DemoOptions,
   decider: string,
 ): Promise<number> {
-  let state: WatchState = firstState(run.id, lookFor(process.stdout), { startedAt: Date.now(), command: 'steward' });
+  let state: WatchState = firstState(run.id, lookFor(process.stdout), { startedAt: Date.now(), command: 'npm run steward --' });
   let asked = 0;
   // One question at a time, while the stream goes on.
   let questions: Promise<void> = Promise.resolve();
@@ -116,7 +116,8 @@ async function follow(
       const answer = await runs.client.getToolCall(request, { deadlineMs: 2_000 }).catch(() => null);
       if (answer?.call) state = withCall(state, answer.call);
     }
-    print(renderEvent(item.event, state));
+    // What is asked is shown whole by `decide`.
+    if (item.event.kind !== 'approval.asked') print(renderEvent(item.event, state));
     const approval = item.event.data?.approval;
     if (item.event.kind !== 'approval.asked' || typeof approval !== 'string') continue;
     asked += 1;
