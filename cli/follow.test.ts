@@ -3,7 +3,7 @@ import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { afterEach, expect, test } from '@jest/globals';
 import { StewardError } from '#domain/errors.ts';
 import { RunService, type WatchRunRequest, type WatchRunResponseSchema } from '#gen/steward/run/v1/run_service_pb.ts';
-import { bind, type CallContext, type Handlers } from '#platform/grpc/bind.ts';
+import { bind, type CallContext, type Handlers, type RoleTable } from '#platform/grpc/bind.ts';
 import { connect } from '#platform/grpc/client.ts';
 import { startServer } from '#platform/grpc/server.ts';
 import { type Followed, type FollowOptions, followRun } from './follow.ts';
@@ -46,7 +46,8 @@ async function serve(scripts: readonly Script[], head = 3n) {
     getToolCall: unused,
     raiseBudget: unused,
   };
-  const roles = Object.fromEntries(RunService.methods.map(({ localName }) => [localName, 'open' as const]));
+  const open = RunService.methods.map(({ localName }) => [localName, 'open'] as const);
+  const roles = Object.fromEntries(open) as RoleTable<typeof RunService>;
   const server = await startServer({
     listen: '127.0.0.1:0',
     services: [bind(RunService, { roles, handlers })],

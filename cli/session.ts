@@ -44,9 +44,9 @@ export class Session {
     return this.#client(ApprovalService, 'guard');
   }
 
-  /** Waits for a call, and says so where it takes over a second. */
+  /** Waits for a call, and says so where it takes over a second; to a person, not to a program. */
   async wait<T>(what: string, call: Promise<T>): Promise<T> {
-    return await withProgress(what, call);
+    return this.json && process.stderr.isTTY !== true ? await call : await withProgress(what, call);
   }
 
   /** The result: lines for a person, or the message as a JSON document. */
