@@ -77,10 +77,13 @@ async function readText(
     turns,
   );
   const rows = await trx
-    .selectFrom('agent_run_text_deltas')
+    .selectFrom('agent_run_text_deltas as t')
     .select(['turn', 'attempt', 'start', 'text'])
     .where('run_id', '=', run)
     .where('turn', '>', answered)
+    // Of a turn's attempts the newest speaks; an older one may still be writing.
+    .where(sql<SqlBool>`attempt = (select max(n.attempt) from agent_run_text_deltas n
+      where n.run_id = t.run_id and n.turn = t.turn)`)
     .where(sql<SqlBool>`(turn, attempt, start) > (${after.turn}, ${after.attempt}, ${after.start})`)
     .orderBy('turn')
     .orderBy('attempt')

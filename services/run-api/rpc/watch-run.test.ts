@@ -1,0 +1,279 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { type RunEvent, RunService, type WatchRunResponse } from '#gen/steward/run/v1/run_service_pb.ts';
+import { connect as connectDatabase } from '#platform/database/connect.ts';
+import { type NewEvent, record } from '#platform/database/journal.ts';
+import { notifier } from '#platform/database/notify.ts';
+import type { Database } from '#platform/database/tables.ts';
+import { withTenant } from '#platform/database/tenant.ts';
+import type { CallContext } from '#platform/grpc/bind.ts';
+import { connect } from '#platform/grpc/client.ts';
+import { stewardErrorOf } from '#test/support/errors.ts';
+import { type RunApiBench, runApiBench } from '#test/support/run-api.ts';
+import { createHub } from '../hub.ts';
+import { watchRun } from './watch-run.ts';
+
+let bench: RunApiBench;
+let pool: ReturnType<typeof connectDatabase<Database>>;
+
+beforeAll(async () => {
+  bench = await runApiBench();
+  pool = connectDatabase<Database>(await bench.database.urlAs('steward_worker'), { max: 10 });
+}, 120_000);
+
+afterAll(async () => {
+  await pool.close();
+  await bench.stop();
+}, 60_000);
+
+const note = (text: string): NewEvent => ({
+  kind: 'turn.failed',
+  turn: 1,
+  data: { code: 'X', message: text, cost: 1, retrying: true },
+});
+const end: NewEvent = {
+  kind: 'run.closed',
+  data: { status: 'completed', reason: null, message: '', cost: 0, outcome: 'done' },
+};
+
+/** Writes as the worker does, and notifies nobody. */
+const write = (tenant: string, run: string, events: readonly NewEvent[]) =>
+  withTenant(pool.db, tenant, (trx) => record(trx, tenant, run, { events }));
+
+async function close(tenant: string, run: string): Promise<void> {
+  await withTenant(pool.db, tenant, async (trx) => {
+    await record(trx, tenant, run, { events: [end] });
+    await trx
+      .updateTable('agent_runs')
+      .set({ status: 'completed', closed_at: new Date() })
+      .where('id', '=', run)
+      .execute();
+  });
+}
+
+const addText = (tenant: string, run: string, turn: number, attempt: number, start: number, text: string) =>
+  withTenant(pool.db, tenant, (trx) =>
+    trx.insertInto('agent_run_text_deltas').values({ tenant, run_id: run, turn, attempt, start, text }).execute(),
+  );
+
+const eventsIn = (items: readonly WatchRunResponse[]): RunEvent[] =>
+  items.flatMap(({ item }) => (item.case === 'event' ? [item.value] : []));
+
+/** All of a stream. `onItem` may steer while it goes on. */
+async function collect(
+  stream: AsyncIterable<WatchRunResponse>,
+  onItem: (item: WatchRunResponse, index: number) => Promise<void> | void = () => {},
+): Promise<WatchRunResponse[]> {
+  const items: WatchRunResponse[] = [];
+  for await (const item of stream) {
+    items.push(item);
+    await onItem(item, items.length - 1);
+  }
+  return items;
+}
+
+test('every event once, in order, live, to the end; without a single notification', async () => {
+  const tenant = await bench.database.tenant();
+  const run = await bench.database.run(tenant);
+  await write(tenant, run, [note('1'), note('2')]);
+  const items = await collect(bench.as({ tenant }).runs.watchRun({ runId: run }), async (_item, index) => {
+    if (index === 1) await write(tenant, run, [note('3')]);
+    if (index === 2) await close(tenant, run);
+  });
+  expect(eventsIn(items).map((event) => [Number(event.sequence), event.kind])).toEqual([
+    [1, 'turn.failed'],
+    [2, 'turn.failed'],
+    [3, 'turn.failed'],
+    [4, 'run.closed'],
+  ]);
+  expect(eventsIn(items)[0]).toMatchObject({ turn: 1, callId: '', data: { message: '1', cost: 1, retrying: true } });
+  expect(eventsIn(items)[0]?.time).toBeDefined();
+});
+
+test('a notification is heard at once', async () => {
+  const tenant = await bench.database.tenant();
+  const run = await bench.database.run(tenant);
+  await write(tenant, run, [note('1')]);
+  const wake = notifier(pool.db);
+  const times: number[] = [];
+  let written = 0;
+  await collect(bench.as({ tenant }).runs.watchRun({ runId: run }), async (_item, index) => {
+    if (index > 0) times.push(performance.now() - written);
+    if (index === 10) return close(tenant, run).then(() => wake.wake(run));
+    if (index > 10) return;
+    await write(tenant, run, [note('n')]);
+    written = performance.now();
+    wake.wake(run);
+  });
+  await wake.close();
+  // Looking alone takes half a second on average.
+  expect(times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)]).toBeLessThan(400);
+});
+
+test('a stream resumes after any sequence, and one at the end of a closed run ends', async () => {
+  const tenant = await bench.database.tenant();
+  const run = await bench.database.run(tenant);
+  await write(
+    tenant,
+    run,
+    Array.from({ length: 450 }, (_, i) => note(String(i + 1))),
+  );
+  await close(tenant, run);
+  const { runs } = bench.as({ tenant });
+  for (const after of [0, 1, 199, 200, 449, 450]) {
+    const items = await collect(runs.watchRun({ runId: run, afterSequence: BigInt(after) }));
+    expect(eventsIn(items).map((event) => Number(event.sequence))).toEqual(
+      Array.from({ length: 451 - after }, (_, i) => after + i + 1),
+    );
+  }
+  expect(await collect(runs.watchRun({ runId: run, afterSequence: 451n }))).toEqual([]);
+  for (const afterSequence of [452n, -1n]) {
+    const error = await stewardErrorOf(collect(runs.watchRun({ runId: run, afterSequence })));
+    expect(error.code).toBe('INVALID_REQUEST');
+  }
+});
+
+test('writers that race leave no gap', async () => {
+  const tenant = await bench.database.tenant();
+  const run = await bench.database.run(tenant);
+  const reading = collect(bench.as({ tenant }).runs.watchRun({ runId: run }));
+  const wake = notifier(pool.db);
+  await Promise.all(
+    Array.from({ length: 40 }, async (_, i) => {
+      await write(tenant, run, [note(`a${i}`), note(`b${i}`)]);
+      wake.wake(run);
+    }),
+  );
+  await close(tenant, run);
+  wake.wake(run);
+  const events = eventsIn(await reading);
+  await wake.close();
+  expect(events.map((event) => Number(event.sequence))).toEqual(Array.from({ length: 81 }, (_, i) => i + 1));
+});
+
+test('text comes as it is written, a new attempt replaces the old one, and stored text is not sent again', async () => {
+  const tenant = await bench.database.tenant();
+  const run = await bench.database.run(tenant, { turns: 1 });
+  await addText(tenant, run, 1, 1, 0, 'left over from turn 1');
+  await write(tenant, run, [note('1')]);
+  await addText(tenant, run, 2, 1, 0, 'Hel');
+  await addText(tenant, run, 2, 1, 3, 'lo');
+  const wake = notifier(pool.db);
+  const items = await collect(
+    bench.as({ tenant }).runs.watchRun({ runId: run, textDeltas: true }),
+    async (_item, index) => {
+      if (index === 2) {
+        await addText(tenant, run, 2, 2, 0, 'Good ');
+        // A zombie of the first attempt is not heard any more.
+        await addText(tenant, run, 2, 1, 5, '!!');
+        wake.wake(run);
+      }
+      if (index === 3) await close(tenant, run);
+    },
+  );
+  await wake.close();
+  const said = items.flatMap(({ item }) => (item.case === 'textDelta' ? [item.value] : []));
+  expect(said.map(({ turn, attempt, offset, text }) => [turn, attempt, offset, text])).toEqual([
+    [2, 1, 0, 'Hel'],
+    [2, 1, 3, 'lo'],
+    [2, 2, 0, 'Good '],
+  ]);
+  const without = await collect(bench.as({ tenant }).runs.watchRun({ runId: run }));
+  expect(without.every(({ item }) => item.case === 'event')).toBe(true);
+});
+
+test('foreign and hidden runs do not exist, and asking for one does not deafen its watchers', async () => {
+  const tenant = await bench.database.tenant();
+  const run = await bench.database.run(tenant);
+  await write(tenant, run, [note('1')]);
+  const other = await bench.database.tenant();
+  const wake = notifier(pool.db);
+  const seen: number[] = [];
+  await collect(bench.as({ tenant }).runs.watchRun({ runId: run }), async (_item, index) => {
+    seen.push(index);
+    if (index > 0) return;
+    for (const caller of [{ tenant: other }, { tenant, subject: 'eve@acme', roles: ['user'] }] as const) {
+      const error = await stewardErrorOf(collect(bench.as(caller).runs.watchRun({ runId: run })));
+      expect(error.code).toBe('NOT_FOUND');
+    }
+    await close(tenant, run);
+    wake.wake(run);
+  });
+  await wake.close();
+  expect(seen).toEqual([0, 1]);
+});
+
+/** The handler itself, for what no real client can be made to do on time. */
+async function served(tenant: string, most?: number) {
+  const url = await bench.database.urlAs('steward_run_api');
+  const own = connectDatabase<Database>(url, { max: 2 });
+  const hub = createHub({ url, db: own.db, ...(most === undefined ? {} : { most }) });
+  const abort = new AbortController();
+  const ctx: CallContext = {
+    principal: {
+      tenant,
+      subject: 'op',
+      roles: ['operator'],
+      onBehalfOf: null,
+      expiresAt: new Date(Date.now() + 60_000),
+    },
+    signal: abort.signal,
+    deadline: new Date(Date.now() + 60_000),
+    method: 'steward.run.v1.RunService/WatchRun',
+    metadata: { get: () => undefined },
+  };
+  type Deps = Parameters<typeof watchRun>[1];
+  type Request = Parameters<typeof watchRun>[2];
+  const deps = { db: own.db, hub } as unknown as Deps;
+  return {
+    abort,
+    watch: (runId: string, slowMs?: number) => {
+      const request = { runId, afterSequence: 0n, textDeltas: false } as Request;
+      return watchRun(ctx, deps, request, slowMs);
+    },
+    async stop() {
+      await hub.close();
+      await own.close();
+    },
+  };
+}
+
+test('a slow reader is told from where to read again, and the stream ends', async () => {
+  const tenant = await bench.database.tenant();
+  const run = await bench.database.run(tenant);
+  await write(tenant, run, [note('1'), note('2'), note('3')]);
+  const server = await served(tenant);
+  const stream = server.watch(run, 20);
+  expect((await stream.next()).value).toMatchObject({ item: { case: 'event', value: { sequence: 1n } } });
+  expect((await stream.next()).value).toMatchObject({ item: { case: 'event', value: { sequence: 2n } } });
+  // The reader lets the second one lie for longer than it may.
+  const until = performance.now() + 30;
+  while (performance.now() < until) await new Promise(setImmediate);
+  expect((await stream.next()).value).toMatchObject({ item: { case: 'resync', value: { afterSequence: 2n } } });
+  expect((await stream.next()).done).toBe(true);
+  await server.stop();
+});
+
+test('a stream ends with its signal, and gives its place back', async () => {
+  const tenant = await bench.database.tenant();
+  const run = await bench.database.run(tenant);
+  const server = await served(tenant, 1);
+  const first = server.watch(run);
+  const waiting = first.next();
+  await new Promise(setImmediate);
+  expect((await stewardErrorOf(server.watch(run).next())).code).toBe('LIMIT_REACHED');
+  server.abort.abort(new Error('gone'));
+  await expect(waiting).rejects.toThrow('gone');
+  await expect(server.watch(run).next()).rejects.toThrow('gone');
+  await server.stop();
+});
+
+test('a reader that goes away is noticed, and a stopped server ends its streams', async () => {
+  const tenant = await bench.database.tenant();
+  const run = await bench.database.run(tenant);
+  await write(tenant, run, [note('1')]);
+  const connection = connect(RunService, { address: bench.address, token: () => bench.issuer.token({ tenant }) });
+  const abort = new AbortController();
+  const reading = collect(connection.client.watchRun({ runId: run }, { signal: abort.signal }), () => abort.abort());
+  expect((await stewardErrorOf(reading)).code).toBe('CANCELLED');
+  connection.close();
+});
