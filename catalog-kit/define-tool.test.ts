@@ -1,5 +1,8 @@
 import { expect, test } from '@jest/globals';
 import { z } from 'zod';
+import { compileSchema, schemaFaults } from '#platform/policy/tool-schema.ts';
+import { messagingTools } from '#services/catalogs/messaging/tools.ts';
+import { projectsTools } from '#services/catalogs/projects/tools/index.ts';
 import { defineTool } from './define-tool.ts';
 import { describeTool, descriptorHash } from './descriptor.ts';
 import type { Tool, TransactionalTool } from './tool.ts';
@@ -142,25 +145,69 @@ test.each<[string, z.ZodType, RegExp]>([
   expect(() => withField(field)).toThrow(message);
 });
 
-test('takes bounded fields of every plain kind', () => {
-  const tool = withField(
-    z.strictObject({
-      a: z.enum(['open', 'done']).optional(),
-      b: z.array(z.string().max(10)).min(1).max(5),
-      c: z.int().min(0),
-      d: z.string().max(10).nullable(),
-      e: z.union([z.literal('all'), z.int()]),
-      f: z.email().max(254),
-      g: z.iso.date().max(10),
-      h: z.boolean(),
-      i: z
-        .string()
-        .regex(/^[a-z]+$/)
-        .max(8)
-        .describe('a word'),
-    }),
-  );
+const everyKind = z.strictObject({
+  task_id: z.string().max(40),
+  a: z.enum(['open', 'done']).optional(),
+  b: z.array(z.string().max(10)).min(1).max(5),
+  c: z.int().min(0),
+  d: z.string().max(10).nullable(),
+  e: z.union([z.literal('all'), z.int()]),
+  f: z.email().max(254),
+  g: z.iso.date().max(10),
+  h: z.boolean(),
+  i: z
+    .string()
+    .regex(/^[a-z]+$/)
+    .max(8)
+    .describe('a word'),
+  j: z.strictObject({ k: z.int().max(3) }).optional(),
+});
+
+test('plain, bounded fields of every kind mean the same to the tool and to the platform', () => {
+  const tool = define({ input: everyKind });
   expect(tool.timeoutMs).toBe(10_000);
+  const validate = compileSchema(tool.inputSchema);
+  const fits = {
+    task_id: 't',
+    b: ['x'],
+    c: 0,
+    d: null,
+    e: 'all',
+    f: 'dana@northwind.example',
+    g: '2026-11-21',
+    h: true,
+    i: 'word',
+    j: { k: 3 },
+  };
+  const edges: Record<string, unknown>[] = [
+    fits,
+    { ...fits, e: 5, d: 'x'.repeat(10), a: 'done', b: Array(5).fill('x'.repeat(10)) },
+    ...[undefined, null, 1, '', 'x'.repeat(41), ['t']].map((task_id) => ({ ...fits, task_id })),
+    ...['shut', null, 1].map((a) => ({ ...fits, a })),
+    ...[[], Array(6).fill('x'), ['x'.repeat(11)], [1], 'x', {}].map((b) => ({ ...fits, b })),
+    ...[-1, 0.5, '0', 2 ** 53, Number.NaN, null, true].map((c) => ({ ...fits, c })),
+    ...['x'.repeat(11), 0, undefined].map((d) => ({ ...fits, d })),
+    ...['some', 1.5, null].map((e) => ({ ...fits, e })),
+    ...['dana', 'a@b', `${'x'.repeat(260)}@northwind.example`].map((f) => ({ ...fits, f })),
+    ...['2026-02-30', '2026-1-1', '20261121'].map((g) => ({ ...fits, g })),
+    ...['true', 0, null].map((h) => ({ ...fits, h })),
+    ...['Word', 'a1', '', 'abcdefghi', 'word\n'].map((i) => ({ ...fits, i })),
+    ...[{}, { k: 4 }, { k: 1, l: 1 }, null].map((j) => ({ ...fits, j })),
+    { ...fits, unknown: 1 },
+    { ...fits, __proto__x: 1 },
+  ];
+  for (const args of edges) {
+    const plain = JSON.parse(JSON.stringify(args)) as Record<string, unknown>;
+    expect([plain, validate(plain).length === 0]).toEqual([plain, tool.input.safeParse(plain).success]);
+  }
+});
+
+test('the platform takes the tools that come with Steward', () => {
+  const mailer = { send: () => Promise.reject(new Error('never sent')) };
+  for (const tool of [...projectsTools, ...messagingTools(mailer, 'steward.example')]) {
+    expect([tool.name, ...schemaFaults(tool.inputSchema, { closed: true })]).toEqual([tool.name]);
+    expect([tool.name, ...schemaFaults(tool.outputSchema, { closed: true })]).toEqual([tool.name]);
+  }
 });
 
 test('an effect outside of the database needs a bounded answer', () => {

@@ -1,4 +1,4 @@
-import { create, type MessageShape, toJson } from '@bufbuild/protobuf';
+import { create, type MessageShape, toBinary, toJson } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import { StewardError } from '#domain/errors.ts';
 import type { JsonObject, JsonValue } from '#domain/json.ts';
@@ -13,6 +13,9 @@ import { canonicalJson, digestOf } from '#platform/identity/canonical-json.ts';
 import type { Tool } from './tool.ts';
 
 export type ProtoDescriptor = MessageShape<typeof ToolDescriptorSchema>;
+
+/** Of a message of 1 MiB, leaving room for what stands around the descriptors. */
+const MAX_BYTES = 1_000_000;
 
 const RISKS: Readonly<Record<Risk, ProtoRisk>> = {
   safe: ProtoRisk.SAFE,
@@ -81,5 +84,10 @@ export function describeCatalog(name: string, tools: readonly Tool[]) {
   if (tools.length === 0 || tools.length > 200) throw broken(`it has ${tools.length} tools; 1 to 200 can be served`);
   const byName = new Map(tools.map((tool) => [tool.name, { tool, descriptor: describeTool(tool) }]));
   if (byName.size !== tools.length) throw broken('two of its tools have the same name');
+  const bytes = [...byName.values()].reduce(
+    (sum, one) => sum + toBinary(ToolDescriptorSchema, one.descriptor).length,
+    0,
+  );
+  if (bytes > MAX_BYTES) throw broken(`its tools' descriptions have ${bytes} bytes; at most ${MAX_BYTES} can be sent`);
   return byName;
 }

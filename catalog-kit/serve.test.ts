@@ -92,9 +92,16 @@ test('does not start on a database that would let it down', async () => {
   const empty = await testDatabase();
   await expect(serveOn(await empty.urlAs('steward_notes'))).rejects.toThrow(/Run its migrations first/);
   await empty.drop();
+  await expect(serveOn('postgres://steward_notes@127.0.0.1:1/notes')).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   await expect(serveOn(world.url, tools, 'My Notes')).rejects.toThrow(/its name must be/);
   await expect(serveOn(world.url, [])).rejects.toThrow(/0 tools/);
   await expect(serveOn(world.url, [...tools, ...tools])).rejects.toThrow(/same name/);
+  const wordy = Array.from({ length: 200 }, (_, index) => ({
+    ...(tools[0] as Tool),
+    name: `tool_${index}`,
+    description: 'ü'.repeat(4_000),
+  }));
+  await expect(serveOn(world.url, wordy)).rejects.toThrow(/at most 1000000 can be sent/);
 });
 
 test('what is settled can neither be changed nor removed by the catalog itself', async () => {

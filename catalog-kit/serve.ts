@@ -110,7 +110,13 @@ async function assertDatabase(db: Kysely<KitTables>, name: string): Promise<void
   const wrong = (why: string, cause?: unknown): StewardError =>
     new StewardError('WRONG_STATE', `The catalog ${name} cannot be served: ${why}`, { cause });
   const { rows } = await sql<{ role: string; free: boolean }>`
-    select rolname as role, rolsuper or rolbypassrls as free from pg_roles where rolname = current_user`.execute(db);
+    select rolname as role, rolsuper or rolbypassrls as free from pg_roles where rolname = current_user`
+    .execute(db)
+    .catch((cause) => {
+      throw new StewardError('UNAVAILABLE', `The catalog ${name} cannot reach its database. Is DATABASE_URL right?`, {
+        cause,
+      });
+    });
   if (rows[0]?.free !== false) {
     const role = rows[0]?.role ?? 'its database role';
     throw wrong(`${role} is not held back by row-level security. Connect as the role its migrations made.`);
