@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type { StewardError } from '#domain/errors.ts';
 import { ADA, notesWorld } from '#test/support/notes/catalog.ts';
@@ -132,16 +133,42 @@ test('another process waits while one is at it, and takes over only when its lea
   const lost = codeOf(run.execute(orphan));
   await begun.promise;
   behave = arrive;
-  await world.database.query(`update notes.receipts set lease_until = now() where key = $1`, [orphan.record.key]);
-  expect(await inDoubt(elsewhere, orphan)).toEqual({ running: false, repeatable: true });
-  // Its own process knows better than the lease.
   expect(await inDoubt(run, orphan)).toEqual({ running: true, repeatable: true });
+  await world.database.query(
+    `update notes.receipts set owner = 'a process that died/x', lease_until = now() where key = $1`,
+    [orphan.record.key],
+  );
+  expect(await inDoubt(elsewhere, orphan)).toEqual({ running: false, repeatable: true });
   expect((await elsewhere.execute(orphan)).outcome.case).toBe('receipt');
   hung.resolve();
   expect(await lost).toBe('OUTCOME_UNKNOWN');
   expect((await run.resolve(orphan)).case).toBe('receipt');
   expect(reached).toHaveLength(2);
   await other.stop();
+});
+
+test('an attempt that takes long goes on saying that it is alive', async () => {
+  const entered = Promise.withResolvers<void>();
+  const leave = Promise.withResolvers<void>();
+  behave = async (ctx) => {
+    entered.resolve();
+    await leave.promise;
+    await arrive(ctx);
+  };
+  const call = await run.prepare('ring_note', { text: 'hi' });
+  const executed = run.execute(call, 30_000);
+  await entered.promise;
+  const lease = async () => {
+    const text = 'select lease_until from notes.receipts where key = $1';
+    const [row] = await world.database.query<{ lease_until: Date }>(text, [call.record.key]);
+    return row?.lease_until.getTime() ?? 0;
+  };
+  const first = await lease();
+  const deadline = Date.now() + 20_000;
+  while ((await lease()) === first && Date.now() < deadline) await delay(50);
+  expect(await lease()).toBeGreaterThan(first);
+  leave.resolve();
+  expect((await executed).outcome.case).toBe('receipt');
 });
 
 test('definitely not sent: the key is free again', async () => {

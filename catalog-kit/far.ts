@@ -7,8 +7,9 @@ import { type Answer, receiptAnswer } from './outcome.ts';
 import type { Intent, Outcome } from './receipts.ts';
 import { isNotSent, isRefusal, type NotSent, notSent } from './refusal.ts';
 
-/** How long after its deadline an attempt is still taken for alive: the time its abort needs to be noticed. */
-const GRACE_MS = 5_000;
+/** An attempt of another process is taken for alive this long after it last said so. */
+const LEASE_MS = 6_000;
+const RENEW_MS = 2_000;
 const POLL_MS = 100;
 const STORE_MS = 5_000;
 const STORE_TRIES = 3;
@@ -52,7 +53,7 @@ export async function intentFirst<Prepared>(
 async function begin<P>(catalog: Catalog, attempt: Attempt, work: FarWork<P>): Promise<Begun<P>> {
   const { call, bounds } = attempt;
   const { key } = call.record;
-  const claim = claimOf(attempt, Math.max(0, bounds.deadline.getTime() - Date.now()) + GRACE_MS);
+  const claim = claimOf(attempt, LEASE_MS);
   return await inTransaction(catalog.db, call.grant.tenant, bounds, 'write', async (trx) => {
     const known = await catalog.receipts.claim(trx, claim);
     if (known === null) {
@@ -107,16 +108,38 @@ async function act<P>(
   const { call } = attempt;
   const { key, kind } = call.record;
   let outcome: Outcome;
+  const lease = keepLease(catalog, attempt);
   try {
     assertSendingWanted(attempt);
     outcome = await work.act(begun.prepared);
     await catalog.hooks.afterEffect?.({ tool: call.tool.name, key, kind });
   } catch (error) {
+    await lease.end();
     throw await giveUp(catalog, attempt, error, begun.first);
   }
+  await lease.end();
   const answer = await store(catalog, attempt, outcome);
   await catalog.hooks.afterCommit?.({ tool: call.tool.name, key, kind });
   return answer;
+}
+
+/** Says every 2 s that the attempt is alive. Best effort: a lease that runs out makes others look, and no more. */
+function keepLease(catalog: Catalog, attempt: Attempt): { end(): Promise<void> } {
+  const { call, owner } = attempt;
+  const own = { key: call.record.key, owner, leaseMs: LEASE_MS };
+  let renewing: Promise<unknown> = Promise.resolve();
+  const renew = (): void => {
+    renewing = inTransaction(catalog.db, call.grant.tenant, ownBounds(RENEW_MS), 'write', (trx) =>
+      catalog.receipts.renew(trx, own),
+    ).catch(() => undefined);
+  };
+  const timer = setInterval(renew, RENEW_MS);
+  return {
+    async end() {
+      clearInterval(timer);
+      await renewing;
+    },
+  };
 }
 
 /** The last look before the far side is spoken to: nothing was sent yet. */

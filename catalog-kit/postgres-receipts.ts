@@ -9,7 +9,7 @@ const until = (ms: number) => sql<Date>`now() + ${ms} * interval '1 millisecond'
 
 /** Receipts, tombstones and used grants in the tables of `migrations/`. Waits are bounded by the transaction's own. */
 export function postgresReceipts(): Receipts {
-  return { claim, find, complete, takeOver, release, abandon, bury, consume };
+  return { claim, find, complete, takeOver, renew, release, abandon, bury, consume };
 }
 
 async function claim(trx: KitTransaction, own: Claim): Promise<Known | null> {
@@ -114,6 +114,16 @@ const takeOver: Receipts['takeOver'] = async (trx, own, from) => {
     .where('state', '=', 'intent')
     .executeTakeFirst();
   return updated.numUpdatedRows === 1n;
+};
+
+const renew: Receipts['renew'] = async (trx, own) => {
+  await trx
+    .updateTable('receipts')
+    .set({ lease_until: until(own.leaseMs) })
+    .where('key', '=', own.key)
+    .where('owner', '=', own.owner)
+    .where('state', '=', 'intent')
+    .execute();
 };
 
 const release: Receipts['release'] = async (trx, own) => {

@@ -79,6 +79,8 @@ export interface Receipts {
   complete(trx: KitTransaction, claim: Pick<Claim, 'key' | 'owner'>, outcome: Outcome): Promise<boolean>;
   /** Makes an intent whose owner is gone the caller's. False where another was quicker. */
   takeOver(trx: KitTransaction, claim: Claim, from: Intent): Promise<boolean>;
+  /** Says that the caller is still at an own intent. Nothing happens where it is not the caller's any more. */
+  renew(trx: KitTransaction, claim: Pick<Claim, 'key' | 'owner' | 'leaseMs'>): Promise<void>;
   /** Gives an own intent up: nothing was done. False where it is not the caller's any more. */
   release(trx: KitTransaction, claim: Pick<Claim, 'key' | 'owner'>): Promise<boolean>;
   /** Ends an own intent's lease: nobody is at it any more, and what became of it is not known. */

@@ -10,6 +10,7 @@ export function forgetfulReceipts(): Receipts {
     find: async () => null,
     complete: async () => true,
     takeOver: async () => true,
+    renew: async () => undefined,
     release: async () => true,
     abandon: async () => undefined,
     bury: async () => null,
