@@ -1,0 +1,99 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { RunStatus } from '#gen/steward/run/v1/run_service_pb.ts';
+import { stewardErrorOf } from '#test/support/errors.ts';
+import { type RunApiBench, runApiBench } from '#test/support/run-api.ts';
+
+let bench: RunApiBench;
+
+beforeAll(async () => {
+  bench = await runApiBench();
+}, 120_000);
+
+afterAll(() => bench.stop(), 60_000);
+
+test('what is set changes, the rest stays, and it is audited', async () => {
+  const tenant = await bench.database.tenant({ allowed_email_domains: ['old.example'] });
+  const { admin } = bench.as({ tenant });
+  const before = await admin.getTenant({});
+  expect(before).toMatchObject({
+    tenant: {
+      id: tenant,
+      tier: 'pro',
+      maxConcurrentRuns: 100,
+      usersMayConfirm: true,
+      allowedEmailDomains: ['old.example'],
+    },
+    monthSettledMicroUsd: 0n,
+    monthReservedMicroUsd: 0n,
+  });
+  const changed = await admin.updateTenant({ tier: 'enterprise', usersMayConfirm: false, maxRunsPerDay: 0 });
+  expect(changed.tenant).toEqual({
+    ...before.tenant,
+    tier: 'enterprise',
+    usersMayConfirm: false,
+    maxRunsPerDay: 0,
+  });
+  const domains = await admin.updateTenant({ allowedEmailDomains: { domains: ['client.example', 'client.example'] } });
+  expect(domains.tenant?.allowedEmailDomains).toEqual(['client.example']);
+  expect((await admin.updateTenant({ allowedEmailDomains: {} })).tenant?.allowedEmailDomains).toEqual([]);
+  expect((await admin.updateTenant({})).tenant?.tier).toBe('enterprise');
+  const audit = await bench.database.query('select action, data from steward.audit_log where tenant = $1 order by id', [
+    tenant,
+  ]);
+  expect(audit).toHaveLength(3);
+  expect(audit[0]).toEqual({
+    action: 'tenant.update',
+    data: { tier: 'enterprise', users_may_confirm: false, max_runs_per_day: 0 },
+  });
+});
+
+test('a raised month counts at once, for new runs and for those that wait; a raised number of slots too', async () => {
+  const tenant = await bench.tenant({ month_budget_micro_usd: 1_000, max_concurrent_runs: 1 });
+  const run = await bench.start(tenant);
+  const waiting = await bench.start(tenant);
+  expect(waiting.status).toBe(RunStatus.QUEUED);
+  await bench.database.query("update steward.agent_runs set status = 'budget_exceeded' where id = $1", [run.id]);
+  await bench.database.query(
+    "update steward.ledger_accounts set settled_micro_usd = 1000 where tenant = $1 and id like 'tenant%'",
+    [tenant],
+  );
+  expect((await stewardErrorOf(bench.start(tenant))).code).toBe('BUDGET_EXCEEDED');
+  const { admin, runs } = bench.as({ tenant });
+  await admin.updateTenant({ monthBudgetMicroUsd: 2_000n, maxConcurrentRuns: 2 });
+  const owed = await bench.database.query(
+    "select kind from steward.outbox where run_id = $1 and kind = 'raise_budget'",
+    [run.id],
+  );
+  expect(owed).toHaveLength(1);
+  expect((await runs.getRun({ runId: waiting.id })).run?.status).toBe(RunStatus.PENDING);
+  await bench.start(tenant);
+  expect(await admin.getTenant({})).toMatchObject({ monthSettledMicroUsd: 1_000n });
+});
+
+test('values out of their range are all named, and roles are kept', async () => {
+  const tenant = await bench.database.tenant();
+  const { admin } = bench.as({ tenant });
+  const error = await stewardErrorOf(
+    admin.updateTenant({
+      tier: 'gold',
+      monthBudgetMicroUsd: -1n,
+      maxConcurrentRuns: 10_001,
+      maxRunsPerDay: -1,
+      allowedEmailDomains: { domains: ['ok.example', 'Not Ok', 'localhost', '*.example', 'a..b'] },
+    }),
+  );
+  expect(error.code).toBe('INVALID_REQUEST');
+  for (const field of ['tier', 'month_budget_micro_usd', 'max_concurrent_runs', 'max_runs_per_day']) {
+    expect(error.message).toContain(`${field} must be`);
+  }
+  for (const index of [1, 2, 3, 4]) expect(error.message).toContain(`allowed_email_domains[${index}]`);
+  expect(error.message).not.toContain('allowed_email_domains[0]');
+  for (const role of ['operator', 'auditor'] as const) {
+    const reader = bench.as({ tenant, roles: [role] }).admin;
+    expect((await reader.getTenant({})).tenant?.id).toBe(tenant);
+    expect((await stewardErrorOf(reader.updateTenant({ tier: 'free' }))).code).toBe('ROLE_MISSING');
+  }
+  const user = bench.as({ tenant, roles: ['user'] }).admin;
+  expect((await stewardErrorOf(user.getTenant({}))).code).toBe('ROLE_MISSING');
+  expect((await stewardErrorOf(bench.as({ tenant: 'nobody' }).admin.getTenant({}))).code).toBe('NOT_FOUND');
+});
