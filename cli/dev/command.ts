@@ -97,9 +97,9 @@ async function up(): Promise<ExitCode> {
   const launcher = spawn(process.execPath, [join(REPOSITORY, 'deploy', 'dev', 'start.ts'), '--serve'], {
     stdio: 'inherit',
   });
-  // A terminal's Ctrl-C reaches the launcher too; this process only waits for it to have cleaned up.
-  const stay = (): void => {};
   const pass = (): void => void launcher.kill('SIGTERM');
+  // A terminal's Ctrl-C reaches the launcher too; this process only waits for it to have cleaned up.
+  const stay = process.stdin.isTTY === true ? (): void => {} : pass;
   process.on('SIGINT', stay);
   process.on('SIGTERM', pass);
   try {

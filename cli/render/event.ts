@@ -3,7 +3,7 @@ import type { RunEvent } from '#gen/steward/run/v1/run_service_pb.ts';
 import { changeLines } from './change.ts';
 import { EventReader } from './event-data.ts';
 import { argumentLines, shortArguments } from './json-value.ts';
-import type { Colour } from './look.ts';
+import type { Colour, Look } from './look.ts';
 import { amountAtLeast, dollars } from './money.ts';
 import { fields } from './table.ts';
 import { displayWidth, oneLine, padEnd, padStart, truncate, visible } from './text.ts';
@@ -84,7 +84,7 @@ const WRITERS: Readonly<Record<EventKind, Writer>> = {
     head: 'model thinks',
     rest: `${attempt(data)}${dollars(data.number('reserved'))} reserved`,
   }),
-  'turn.answered': (data) => ({ mark: '◆', colour: 'blue', head: 'model', rest: answer(data) }),
+  'turn.answered': (data, { look }) => ({ mark: '◆', colour: 'blue', head: 'model', rest: answer(data, look) }),
   'turn.failed': (data) => ({
     mark: '!',
     colour: data.flag('retrying') ? 'yellow' : 'red',
@@ -206,14 +206,16 @@ function startedBy(data: EventReader): string {
   return by === '' || by === data.text('actingUser') ? '' : `, started by ${visible(by)}`;
 }
 
-function answer(data: EventReader): string {
+function answer(data: EventReader, look: Look): string {
   const counts = new Map<string, number>();
   for (const call of data.objects('calls')) counts.set(call.text('tool'), (counts.get(call.text('tool')) ?? 0) + 1);
   const calls = [...counts].map(([name, times]) => `${visible(name)}${times > 1 ? ` ×${times}` : ''}`).join(', ');
   const said = oneLine(data.text('text'));
   const wants = calls === '' ? '' : `→ ${calls}`;
   const price = `(+${dollars(data.number('cost'))})`;
-  return [truncate(said, wants === '' ? LONGEST : 70), wants, price].filter((part) => part !== '').join(' ');
+  // What it wants and what it cost is told whole; what it says gives way.
+  const room = Math.min(LONGEST, look.width - 34) - displayWidth(`${wants} ${price}`) - 1;
+  return [truncate(said, Math.max(20, room)), wants, price].filter((part) => part !== '').join(' ');
 }
 
 function done(data: EventReader): string {
