@@ -16,12 +16,16 @@ export function announceReady(ready: { readonly address: string }): void {
  * that fails prints its message on stderr and ends with 1.
  */
 export async function runService(main: () => Promise<() => Promise<void>>): Promise<void> {
+  // From the start on: the signal may come right behind the line that says the service serves.
+  const told = new Promise<null>((done) => {
+    for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => done(null));
+  });
   try {
-    const stop = await main();
-    await new Promise<void>((done) => {
-      process.once('SIGTERM', done).once('SIGINT', done);
-    });
-    await stop();
+    const stop = await Promise.race([main(), told]);
+    if (stop !== null) {
+      await told;
+      await stop();
+    }
     process.exit(0);
   } catch (error) {
     fail(error);
