@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { until } from './waiting.ts';
+import { walNow, walSince } from './wal.ts';
 
 /** What was done to Steward's and the catalogs' tables. */
 export interface Counted {
@@ -7,8 +8,10 @@ export interface Counted {
   readonly written: number;
   /** Rows fetched by index and sequential scans. */
   readonly read: number;
-  /** Transactions that wrote: those that took a transaction id. */
+  /** Committed transactions that wrote rows; where the log cannot be read, those that took a transaction id. */
   readonly writes: number;
+  /** What they wrote to the log, in bytes; NaN where it cannot be read. */
+  readonly walBytes: number;
   /** The rows written, by table, largest first. */
   readonly byTable: readonly { readonly table: string; readonly rows: number }[];
 }
@@ -26,8 +29,11 @@ const SLACK_MS = 100;
 export async function countDuring(database: pg.Pool, signal: AbortSignal, work: () => Promise<void>): Promise<Counted> {
   await settled(database, signal);
   const before = await read(database);
+  const place = await walNow(database);
+  const transaction = await nextTransaction(database);
   await work();
-  const writes = (await nextTransaction(database)) - before.transaction;
+  const taken = (await nextTransaction(database)) - transaction;
+  const logged = place === null ? null : await walSince(database, place, NOT_COUNTED);
   await settled(database, signal);
   const after = await read(database);
   const byTable = [...after.rows]
@@ -37,7 +43,8 @@ export async function countDuring(database: pg.Pool, signal: AbortSignal, work: 
   return {
     written: byTable.reduce((sum, { rows }) => sum + rows, 0),
     read: after.fetched - before.fetched,
-    writes,
+    writes: logged?.writes ?? taken,
+    walBytes: logged?.bytes ?? Number.NaN,
     byTable,
   };
 }
@@ -71,7 +78,6 @@ async function read(database: pg.Pool) {
   return {
     rows: new Map(rows.map((row) => [row.table, Number(row.written)])),
     fetched: rows.reduce((sum, row) => sum + Number(row.fetched), 0),
-    transaction: await nextTransaction(database),
   };
 }
 

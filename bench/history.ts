@@ -1,5 +1,4 @@
-import type { temporal as proto } from '@temporalio/proto';
-import { temporal as types } from '@temporalio/proto';
+import proto from '@temporalio/proto';
 import type { Temporal } from '#platform/temporal/client.ts';
 
 /** What a workflow's history holds, over all its executions. */
@@ -44,7 +43,7 @@ export async function historyOf(temporal: Temporal, workflowId: string): Promise
       const type = nameOf(event);
       const share = shares.get(type) ?? { count: 0, bytes: 0 };
       share.count += 1;
-      share.bytes += types.api.history.v1.HistoryEvent.encode(event).finish().length;
+      share.bytes += proto.temporal.api.history.v1.HistoryEvent.encode(event).finish().length;
       shares.set(type, share);
       times.push(Number(event.eventTime?.seconds ?? 0) * 1_000 + (event.eventTime?.nanos ?? 0) / 1e6);
       runId = event.workflowExecutionContinuedAsNewEventAttributes?.newExecutionRunId ?? runId;
@@ -65,8 +64,8 @@ async function describe(temporal: Temporal, workflowId: string, runId: string | 
   return description.raw.workflowExecutionInfo ?? {};
 }
 
-function nameOf(event: proto.api.history.v1.IHistoryEvent): string {
-  const name = types.api.enums.v1.EventType[event.eventType ?? 0] ?? 'unknown';
+function nameOf(event: proto.temporal.api.history.v1.IHistoryEvent): string {
+  const name = proto.temporal.api.enums.v1.EventType[event.eventType ?? 0] ?? 'unknown';
   return name.replace(/^EVENT_TYPE_/, '').toLowerCase();
 }
 

@@ -37,6 +37,8 @@ export interface TurnFigures {
   readonly rowsWrittenPerTurn: number | null;
   readonly stateWritesPerTurn: number | null;
   readonly rowsReadPerTurn: number | null;
+  /** What the writing transactions put into Postgres's log. */
+  readonly walBytesPerTurn: number | null;
   /** The part of msPerTurn in which the offline model was at work. */
   readonly modelMsPerTurn: number | null;
 }
@@ -60,6 +62,7 @@ interface Totals {
   readonly written: number;
   readonly read: number;
   readonly writes: number;
+  readonly walBytes: number;
 }
 
 /** Puts the figures together. */
@@ -112,6 +115,7 @@ function totalsOf(measured: Measured, turns: number): Totals {
     written: counted?.written ?? Number.NaN,
     read: counted?.read ?? Number.NaN,
     writes: counted?.writes ?? Number.NaN,
+    walBytes: counted?.walBytes ?? Number.NaN,
   };
 }
 
@@ -123,6 +127,7 @@ function perTurn(totals: Totals, turns: number): TurnFigures {
     rowsWrittenPerTurn: rounded(totals.written / turns, 2),
     stateWritesPerTurn: rounded(totals.writes / turns, 2),
     rowsReadPerTurn: rounded(totals.read / turns, 1),
+    walBytesPerTurn: rounded(totals.walBytes / turns, 0),
     modelMsPerTurn: rounded(totals.modelMs / turns),
   };
 }
@@ -169,6 +174,7 @@ export function report(figures: BenchFigures, measured: Measured): readonly stri
       ['  history, events', ...byLength('eventsPerTurn'), further('eventsPerTurn')],
       ['  transactions that write', ...byLength('stateWritesPerTurn'), further('stateWritesPerTurn')],
       ['  rows written', ...byLength('rowsWrittenPerTurn'), further('rowsWrittenPerTurn')],
+      ['  log of Postgres, bytes', ...byLength('walBytesPerTurn'), further('walBytesPerTurn')],
       ['  rows read', ...byLength('rowsReadPerTurn'), further('rowsReadPerTurn')],
     ]),
     '',

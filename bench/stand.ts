@@ -6,7 +6,6 @@ import { type RunningService, startService } from '#deploy/dev/processes.ts';
 import { type OnProgress, withProgress } from '#deploy/dev/progress.ts';
 import { DEV_TENANT } from '#deploy/dev/schema.ts';
 import { DEV_AUDIENCE, DEV_ISSUER } from '#deploy/dev/secrets.ts';
-import { seedDemo } from '#deploy/dev/seed.ts';
 import { type Stack, startStack } from '#deploy/dev/stack.ts';
 import { AdminService } from '#gen/steward/admin/v1/admin_service_pb.ts';
 import { RunService } from '#gen/steward/run/v1/run_service_pb.ts';
@@ -14,6 +13,7 @@ import { type Client, connect } from '#platform/grpc/client.ts';
 import type { Role } from '#platform/identity/principal.ts';
 import { mintToken } from '#platform/identity/tokens.ts';
 import { connectTemporal, type Temporal } from '#platform/temporal/client.ts';
+import { seedProjects } from '#services/catalogs/projects/seed.ts';
 import { BARE_TABLES } from './bare/activities.ts';
 import { BENCH_CATALOG, type BenchCatalog, serveBenchCatalog } from './catalog/serve.ts';
 import { type BenchHome, benchEnvironment } from './home.ts';
@@ -110,7 +110,7 @@ async function bringUp(options: StandOptions, undo: (() => Promise<unknown>)[]):
       yaml: await readFile(join(import.meta.dirname, 'agents', `${name}.yaml`), 'utf8'),
     });
   }
-  await seedDemo(stack);
+  await seedProjects(stack.databaseUrl, { tenant: DEV_TENANT });
   return {
     runs: runs.client,
     temporal,
