@@ -1,0 +1,84 @@
+import { parseArgs } from 'node:util';
+import { SABOTAGES, type Sabotage } from './points.ts';
+
+/** What one suite does. */
+export interface ChaosOptions {
+  readonly runs: number;
+  readonly kills: number;
+  /** Calls that a catalog begins only after their caller has given up. */
+  readonly late: number;
+  /** Decides what is killed, where and when. */
+  readonly seed: number;
+  readonly sabotage: Sabotage | null;
+  readonly json: boolean;
+  /** How long the runs may take before those that are left count as stuck. */
+  readonly minutes: number;
+}
+
+export const USAGE = `npm run chaos [-- options]
+
+Kills the processes of a stack of its own while runs work on it, then counts their effects in the catalogs' own tables.
+
+  --runs 20        runs at once (1 to 100); each is to bring about 12 effects
+  --kills 20       processes that are killed (0 to 200)
+  --late N         calls that a catalog begins only after their caller has given up; default: half as many as runs
+  --seed N         repeats another suite's kills
+  --sabotage WHAT  receipts: the catalogs forget what they did; resolve: a call that was cut off is taken for not done.
+                   The suite then must find duplicates
+  --minutes 8      how long the runs may take (1 to 60)
+  --json           only the figures on stdout
+  --help           this text
+
+Ends with 0 where every figure is what it must be, with 1 where one is not, with 2 where the arguments are wrong.`;
+
+/** Something is wrong with the arguments. */
+export class UsageError extends Error {}
+
+/** Reads the arguments; null where help was asked for. Throws UsageError saying what to write instead. */
+export function readOptions(args: readonly string[], newSeed: () => number): ChaosOptions | null {
+  const values = parse(args);
+  if (values.help) return null;
+  const runs = whole('--runs', values.runs, 1, 100);
+  return {
+    runs,
+    kills: whole('--kills', values.kills, 0, 200),
+    late: values.late === undefined ? Math.ceil(runs / 2) : whole('--late', values.late, 0, 100),
+    seed: values.seed === undefined ? newSeed() : whole('--seed', values.seed, 0, 2 ** 32 - 1),
+    sabotage: sabotageOf(values.sabotage),
+    json: values.json,
+    minutes: whole('--minutes', values.minutes, 1, 60),
+  };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        runs: { type: 'string', default: '20' },
+        kills: { type: 'string', default: '20' },
+        late: { type: 'string' },
+        seed: { type: 'string' },
+        sabotage: { type: 'string' },
+        minutes: { type: 'string', default: '8' },
+        json: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function sabotageOf(text: string | undefined): Sabotage | null {
+  if (text === undefined) return null;
+  const found = SABOTAGES.find((sabotage) => sabotage === text);
+  if (found !== undefined) return found;
+  throw new UsageError(`--sabotage takes ${SABOTAGES.join(' or ')}, not "${text}".`);
+}
+
+function whole(name: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new UsageError(`${name} takes whole numbers from ${least} to ${most}, not "${text}".`);
+}

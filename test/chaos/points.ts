@@ -1,0 +1,38 @@
+/** The processes that are killed. */
+export const TARGETS = ['worker', 'guard', 'projects', 'messaging', 'run-api'] as const;
+export type Target = (typeof TARGETS)[number];
+
+/** The places where a process ends itself with SIGKILL once the place is armed. */
+export const POINTS = {
+  worker: {
+    /** Execute has answered; its result is not stored. */
+    'after-effect': 'effect done, result not stored',
+    /** The model has answered; its message is not stored. */
+    'after-model-answer': 'model answered, message not stored',
+  },
+  guard: {
+    'after-authorize': 'call marked started, grant not handed out',
+    'after-judge': 'verdicts committed, not answered',
+    'after-decide': 'decision committed, not answered',
+  },
+  projects: { 'after-commit': 'effect and receipt committed, not answered' },
+  messaging: {
+    'after-far-effect': 'mail handed over, receipt not stored',
+    'after-commit': 'receipt committed, not answered',
+  },
+  'run-api': {
+    'before-start': 'run committed, Temporal not told',
+    'before-answer': 'run started, caller not answered',
+  },
+} as const satisfies Record<Target, Readonly<Record<string, string>>>;
+
+/** A place in a catalog where an Execute is held back until its caller has given up. It ends nothing. */
+export const LATE = 'late';
+
+/** What may be switched off, to see that the suite would notice. */
+export const SABOTAGES = ['receipts', 'resolve'] as const;
+export type Sabotage = (typeof SABOTAGES)[number];
+
+/** Variables that tell the suite's own processes what to do. */
+export const FOLDER_VARIABLE = 'CHAOS_FOLDER';
+export const SABOTAGE_VARIABLE = 'CHAOS_SABOTAGE';

@@ -1,0 +1,50 @@
+import type { TestStack } from '#test/support/stack.ts';
+import type { Kill } from './supervisor.ts';
+
+/** An event of a run's journal; its time in milliseconds since 1970. */
+export interface JournalEvent {
+  readonly run: string;
+  readonly at: number;
+}
+
+/** How long a run that a killed worker was at had to wait, in milliseconds. */
+export interface Recovery {
+  readonly run: string;
+  /** From the worker being back to the run's first new event. */
+  readonly backToStep: number;
+  /** From the kill to it. */
+  readonly killToStep: number;
+}
+
+/** Events that say that a run goes on. What people decide is written by the guard, whoever is dead. */
+export async function readEvents(s: TestStack): Promise<readonly JournalEvent[]> {
+  return await s.query<{ run: string; at: number }>(
+    `select run_id as run, (extract(epoch from at) * 1000)::float8 as at from steward.agent_run_events
+     where kind not in ('approval.decided', 'run.created', 'run.queued') order by at`,
+  );
+}
+
+/**
+ * The waits of the runs that killed workers were at. A run that a worker did not get back to before it was killed again
+ * is the next worker's; the time is counted from the last one.
+ */
+export function recoveriesOf(kills: readonly Kill[], events: readonly JournalEvent[]): readonly Recovery[] {
+  const found: Recovery[] = [];
+  /** Runs that wait, and since when. */
+  let waiting = new Map<string, number>();
+  for (const [index, kill] of kills.entries()) {
+    for (const { run } of kill.work) if (run !== null && !waiting.has(run)) waiting.set(run, kill.at);
+    const { readyAt } = kill;
+    if (readyAt === null) continue;
+    const until = kills[index + 1]?.at ?? Number.POSITIVE_INFINITY;
+    const still = new Map<string, number>();
+    for (const [run, since] of waiting) {
+      const next = events.find((event) => event.run === run && event.at >= readyAt);
+      if (next !== undefined && next.at < until) {
+        found.push({ run, backToStep: next.at - readyAt, killToStep: next.at - since });
+      } else still.set(run, since);
+    }
+    waiting = still;
+  }
+  return found;
+}

@@ -1,0 +1,126 @@
+import { columns, percentile, rounded } from '../../bench/figures.ts';
+import type { Count } from './count.ts';
+import type { ChaosOptions } from './options.ts';
+import type { Watched } from './people.ts';
+import { LATE } from './points.ts';
+import type { Note } from './probe.ts';
+import type { Recovery } from './recovery.ts';
+import type { Kill } from './supervisor.ts';
+
+/** All that a suite has found out. */
+export interface Found {
+  readonly options: ChaosOptions;
+  readonly count: Count;
+  readonly kills: readonly Kill[];
+  readonly notes: readonly Note[];
+  readonly recoveries: readonly Recovery[];
+  readonly watched: readonly Watched[];
+  readonly crashes: readonly string[];
+  readonly mailsRepeated: number;
+  readonly seconds: number;
+}
+
+/** The figures: what the last line of stdout says. Times in milliseconds. */
+export type Figures = ReturnType<typeof figuresOf>;
+
+export function figuresOf(found: Found) {
+  const { options, count, kills, recoveries, watched } = found;
+  const { completed, effectsExpected, effectsFound, duplicated, lost, unknown, stuck } = count;
+  const back = recoveries.map(({ backToStep }) => backToStep);
+  const whole = recoveries.map(({ killToStep }) => killToStep);
+  return {
+    runs: options.runs,
+    kills: kills.length,
+    killsInFlight: kills.filter(({ work }) => work.length > 0).length,
+    completed,
+    effectsExpected,
+    effectsFound,
+    duplicated,
+    lost,
+    unknown,
+    stuck,
+    recoveryMsP50: rounded(percentile(back, 50), 0),
+    recoveryMsP99: rounded(percentile(back, 99), 0),
+    seed: options.seed,
+    sabotage: options.sabotage,
+    contradicted: count.contradicted,
+    disagreements: count.disagreements,
+    recoveries: recoveries.length,
+    outageMsP50: rounded(percentile(whole, 50), 0),
+    outageMsP99: rounded(percentile(whole, 99), 0),
+    late: found.notes.filter(({ point }) => point === LATE).length,
+    mailsRepeated: found.mailsRepeated,
+    watchErrors: watched.reduce((sum, { wrong }) => sum + wrong, 0),
+    watchesBroken: watched.reduce((sum, { broken }) => sum + broken, 0),
+    crashes: found.crashes.length,
+    killsBy: killsBy(kills),
+    seconds: found.seconds,
+  };
+}
+
+function killsBy(kills: readonly Kill[]): Readonly<Record<string, number>> {
+  const by: Record<string, number> = {};
+  for (const { target, point } of kills) {
+    const name = `${target} ${point ?? 'anywhere'}`;
+    by[name] = (by[name] ?? 0) + 1;
+  }
+  return Object.fromEntries(Object.entries(by).sort(([a], [b]) => a.localeCompare(b)));
+}
+
+/** What is not as it must be; empty where all is well. */
+export function faultsOf(figures: Figures, options: ChaosOptions): readonly string[] {
+  if (options.sabotage !== null) {
+    return figures.duplicated > 0 ? [] : [`${options.sabotage} was switched off, and nothing was duplicated`];
+  }
+  const faults: string[] = [];
+  const must = (name: keyof Figures, wanted: number) => {
+    if (figures[name] !== wanted) faults.push(`${name} is ${String(figures[name])} and must be ${wanted}`);
+  };
+  must('kills', options.kills);
+  must('completed', options.runs);
+  must('effectsFound', figures.effectsExpected);
+  for (const name of [
+    'duplicated',
+    'lost',
+    'stuck',
+    'contradicted',
+    'disagreements',
+    'watchErrors',
+    'crashes',
+  ] as const) {
+    must(name, 0);
+  }
+  return faults;
+}
+
+/** The figures for people. */
+export function report(figures: Figures, found: Found): readonly string[] {
+  const text = (value: number | null) => (value === null ? '-' : String(value));
+  const workers = found.kills.filter(({ target }) => target === 'worker').length;
+  return [
+    '',
+    ...columns([
+      [`${figures.runs} runs, ${figures.seconds} s, seed ${figures.seed}`, ''],
+      ['  completed', text(figures.completed)],
+      ['  stuck', text(figures.stuck)],
+      ['Effects', ''],
+      ['  expected', text(figures.effectsExpected)],
+      ['  found in the catalogs', text(figures.effectsFound)],
+      ['  duplicated', text(figures.duplicated)],
+      ['  lost', text(figures.lost)],
+      ['  outcome unknown', text(figures.unknown)],
+      ['  done, but reported otherwise', text(figures.contradicted)],
+      ['  late calls', text(figures.late)],
+      ['  mails handed over again and dropped there', text(figures.mailsRepeated)],
+      [`${figures.kills} kills, ${figures.killsInFlight} of them with something in flight`, ''],
+      ...Object.entries(figures.killsBy).map(([name, number]) => [`  ${name}`, String(number)]),
+      [`${workers} killed workers were at runs`, text(figures.recoveries)],
+      ['  worker back to first new event, ms, p50', text(figures.recoveryMsP50)],
+      ['  p99', text(figures.recoveryMsP99)],
+      ['  kill to first new event, ms, p50', text(figures.outageMsP50)],
+      ['  p99', text(figures.outageMsP99)],
+    ]),
+    ...found.crashes,
+    '',
+  ];
+}

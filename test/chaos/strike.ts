@@ -1,0 +1,48 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EFFECTS_PER_RUN } from './intents.ts';
+import type { Plan, PlannedKill } from './plan.ts';
+import { LATE } from './points.ts';
+import type { Control } from './probe.ts';
+import type { Progress } from './progress.ts';
+import type { Supervisor } from './supervisor.ts';
+
+/** A point that nobody comes to for so long is given up; the process is killed wherever it is. */
+const COME_TO_MS = 15_000;
+const LOOK_MS = 20;
+
+export interface Strike {
+  readonly plan: Plan;
+  readonly control: Control;
+  readonly supervisor: Supervisor;
+  readonly progress: Progress;
+}
+
+/** Kills what is planned, one after the other, each when it is due. What the runs leave no time for is left out. */
+export async function strike(on: Strike): Promise<void> {
+  for (const kill of on.plan.kills) {
+    const due = await on.progress.reaches(kill.at * on.progress.runs * EFFECTS_PER_RUN);
+    if (!due) return;
+    await strikeOne(on, kill);
+  }
+}
+
+async function strikeOne({ control, supervisor, progress }: Strike, { target, point }: PlannedKill): Promise<void> {
+  const { pid } = await supervisor.up(target);
+  if (point !== null) {
+    control.arm(target, point);
+    const gone = () => supervisor.kills.some((kill) => kill.target === target && kill.pid === pid);
+    for (const end = Date.now() + COME_TO_MS; Date.now() < end && !gone() && progress.closed < progress.runs; ) {
+      await sleep(LOOK_MS);
+    }
+    if (!control.disarm(target, point) || progress.closed >= progress.runs) return;
+  }
+  await supervisor.kill(target);
+}
+
+/** Has calls begun late, each when it is due. */
+export async function delay({ plan, control, progress }: Strike): Promise<void> {
+  for (const { target, at } of plan.late) {
+    if (!(await progress.reaches(at * progress.runs * EFFECTS_PER_RUN))) return;
+    control.arm(target, LATE);
+  }
+}

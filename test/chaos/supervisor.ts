@@ -1,0 +1,115 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { RunningService } from '#deploy/dev/processes.ts';
+import type { Stack } from '#deploy/dev/stack.ts';
+import { POINTS, TARGETS, type Target } from './points.ts';
+import type { Control, Snapshot, Work } from './probe.ts';
+
+/** One process that was killed. Times are milliseconds since 1970. */
+export interface Kill {
+  readonly target: Target;
+  readonly pid: number;
+  readonly point: string | null;
+  readonly at: number;
+  /** What it was at in that moment, as it stood when it was stopped. */
+  readonly work: readonly Work[];
+  /** When it served again. */
+  readyAt: number | null;
+}
+
+/** Between SIGSTOP and the look at what the process was at. */
+const STOPPED_MS = 5;
+
+/** Kills processes, sees those that killed themselves at a point, and starts each again at once. */
+export class Supervisor {
+  readonly kills: Kill[] = [];
+  /** Processes that ended and were neither killed nor told to end. */
+  readonly crashes: string[] = [];
+  readonly #stack: Stack;
+  readonly #control: Control;
+  readonly #note: (line: string) => void;
+  readonly #up = new Map<Target, Promise<RunningService>>();
+  readonly #killed = new Map<number, Snapshot>();
+  readonly #failed = Promise.withResolvers<never>();
+  #stopped = false;
+
+  constructor(stack: Stack, control: Control, note: (line: string) => void) {
+    this.#stack = stack;
+    this.#control = control;
+    this.#note = note;
+    this.#failed.promise.catch(() => undefined);
+    for (const target of TARGETS) {
+      const service = stack.service(target);
+      this.#up.set(target, Promise.resolve(service));
+      this.#watch(target, service);
+    }
+  }
+
+  /** Rejects where a process could not be started again. */
+  get failed(): Promise<never> {
+    return this.#failed.promise;
+  }
+
+  /** The process of this name, as soon as it serves. */
+  async up(target: Target): Promise<RunningService> {
+    return await Promise.race([this.#up.get(target) as Promise<RunningService>, this.#failed.promise]);
+  }
+
+  /** Stops the process, looks what it is at, and kills it. */
+  async kill(target: Target): Promise<void> {
+    const { pid, exited } = await this.up(target);
+    // It may end at a point that is still armed; then that was it.
+    if (!signal(pid, 'SIGSTOP')) return;
+    await sleep(STOPPED_MS);
+    this.#killed.set(pid, this.#control.snapshot(target));
+    signal(pid, 'SIGKILL');
+    await exited;
+  }
+
+  /** Takes ends for wanted from now on, and waits for starts under way. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await Promise.allSettled(this.#up.values());
+  }
+
+  #watch(target: Target, service: RunningService): void {
+    void service.exited.then((exit) => {
+      if (this.#stopped) return;
+      const kill = this.#record(target, service.pid, exit.signal ?? `code ${exit.code}`);
+      const again = this.#restart(target, kill);
+      this.#up.set(target, again);
+      again.catch((error: unknown) => this.#failed.reject(error));
+    });
+  }
+
+  async #restart(target: Target, kill: Kill | null): Promise<RunningService> {
+    const service = await this.#stack.restart(target);
+    if (kill !== null) kill.readyAt = Date.now();
+    this.#watch(target, service);
+    return service;
+  }
+
+  #record(target: Target, pid: number, end: string): Kill | null {
+    const at = Date.now();
+    const own = this.#killed.get(pid);
+    const note = this.#control.notes().find((each) => each.pid === pid && Object.hasOwn(POINTS[target], each.point));
+    const found = own ?? note;
+    if (found === undefined || end !== 'SIGKILL') {
+      this.crashes.push(`${target} ended by itself (${end}); see ${this.#stack.service(target).logFile}`);
+      return null;
+    }
+    const point = own === undefined ? (note?.point ?? null) : null;
+    const kill: Kill = { target, pid, point, at, work: found.work, readyAt: null };
+    this.kills.push(kill);
+    const doing = found.work.length === 0 ? 'idle' : `at ${found.work.length}: ${found.work[0]?.what}`;
+    this.#note(`killed ${target} ${point ?? 'anywhere'} (${doing})`);
+    return kill;
+  }
+}
+
+function signal(pid: number, name: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, name);
+  } catch {
+    return false;
+  }
+}
