@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { BUILT_IN_RULES } from '#domain/verdict.ts';
 import { GuardService, VerdictKind } from '#gen/steward/guard/v1/guard_service_pb.ts';
@@ -201,6 +202,15 @@ test('a preview that is too long is shown in part, and says so', async () => {
   expect(approval?.preview_error).toBe('The preview is too long: it shows 1 of 2 changed fields.');
 });
 
+test('where no preview can be had, a person is asked all the same, and told so', async () => {
+  const run = await bench.run();
+  await run.ask({ note_id: 'broken-1' });
+  const [approval] = await run.rows('approvals');
+  expect(approval).toMatchObject({ preview: null, preview_error: expect.stringContaining('Catalog desk') });
+  expect(approval?.preview_error).not.toContain('cheese');
+  expect(parseActionRecord(approval?.action_record).previewHash).toBeNull();
+});
+
 test('a tool whose hash is no longer the pinned one is denied', async () => {
   const changed = await bench.run({ pins: (pins) => pins.map((pin) => ({ ...pin, hash: 'f'.repeat(64) })) });
   const { calls } = await changed.judge([read]);
@@ -309,6 +319,7 @@ async function untilAnswered<T>(work: () => Promise<T>): Promise<T> {
       return await work();
     } catch (error) {
       if (Date.now() > deadline) throw error;
+      await delay(50);
     }
   }
 }

@@ -61,6 +61,7 @@ export function deskTools(version = '1'): Tool[] {
       preview: async (_ctx, { note_id }) => {
         if (note_id.startsWith('missing')) throw refuse('NOTE_NOT_FOUND', `There is no note ${note_id}.`);
         if (note_id.startsWith('secret')) throw forbid('NOT_PERMITTED', 'Not your note.');
+        if (note_id.startsWith('broken')) throw new Error('out of cheese');
         const text = note_id.startsWith('long') ? 'x'.repeat(300_000) : 'Hello';
         return {
           summary: `delete note ${note_id}`,
