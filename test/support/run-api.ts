@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { create, type MessageInitShape, type MessageShape } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import { descriptorHash } from '#catalog-kit/descriptor.ts';
 import { freePort } from '#deploy/dev/ports.ts';
@@ -139,7 +139,7 @@ limits: {model_calls: 10, tool_calls: 20}
 budget: $0.50
 `;
 
-type Tool = MessageInitShape<typeof ToolDescriptorSchema>;
+type Tool = Partial<Omit<MessageShape<typeof ToolDescriptorSchema>, '$typeName' | '$unknown'>>;
 
 /** A tool as a catalog describes it, with the hash it ought to have. */
 export function described(tool: Tool & { readonly name: string }) {
