@@ -11,9 +11,14 @@ import { type EventRow, type Position, readOn, type TextRow } from '../watching/
 
 type Item = MessageInitShape<typeof WatchRunResponseSchema>;
 
-const HEARTBEAT_MS = 15_000;
-/** A reader that lets one item lie for so long is told to come again. */
-export const SLOW_MS = 10_000;
+export interface WatchTimes {
+  /** A silence of so long is broken by a heartbeat. */
+  readonly heartbeatMs: number;
+  /** A reader that lets one item lie for so long is told to come again. */
+  readonly slowMs: number;
+}
+
+const TIMES: WatchTimes = { heartbeatMs: 15_000, slowMs: 10_000 };
 
 /**
  * The run's events after a sequence number, without a gap, then live until the run closes. Nothing is kept for a reader:
@@ -23,7 +28,7 @@ export async function* watchRun(
   ctx: CallContext,
   deps: RunApiDeps,
   request: WatchRunRequest,
-  slowMs = SLOW_MS,
+  times: WatchTimes = TIMES,
 ): AsyncGenerator<Item, void, undefined> {
   const { principal } = ctx;
   const checks = new Checks();
@@ -55,7 +60,7 @@ export async function* watchRun(
         const given = performance.now();
         yield item;
         if (item.item?.case === 'event') seen = Number(item.item.value.sequence);
-        if (performance.now() - given > slowMs) {
+        if (performance.now() - given > times.slowMs) {
           yield { item: { case: 'resync', value: { afterSequence: BigInt(seen) } } };
           return;
         }
@@ -64,7 +69,7 @@ export async function* watchRun(
       }
       if (piece.last) return;
       if (piece.more) continue;
-      const quiet = sentAt + HEARTBEAT_MS - performance.now();
+      const quiet = sentAt + times.heartbeatMs - performance.now();
       if (quiet > 0 && (await follower.changed(quiet, ctx.signal))) continue;
       yield { item: { case: 'heartbeat', value: { head: BigInt(position.sequence) } } };
       sentAt = performance.now();
