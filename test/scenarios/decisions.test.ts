@@ -39,7 +39,8 @@ async function newTask(): Promise<string> {
   return id;
 }
 
-const exists = async (id: string) => (await s.query('select 1 from projects.tasks where id = $1', [id])).length === 1;
+const exists = async (id: string) =>
+  (await s.query('select 1 from projects.tasks where id = $1 and deleted_at is null', [id])).length === 1;
 
 const signal = (run: Run, payload: unknown) =>
   s.temporal.client.workflow.getHandle(workflowIdOf(run.id)).signal(DECIDE_APPROVAL, payload);
@@ -181,8 +182,8 @@ test('cancel while waiting, and again: the run ends cancelled and its approval i
   await expect(s.as(BEN).approvals.decide({ requestId: randomUUID(), decision })).rejects.toMatchObject({
     code: 'APPROVAL_VOID',
   });
-  const { status } = await s.temporal.client.workflow.getHandle(workflowIdOf(run.id)).describe();
-  expect(status.name).toBe('CANCELLED');
+  const handle = s.temporal.client.workflow.getHandle(workflowIdOf(run.id));
+  await expect(handle.result()).rejects.toMatchObject({ cause: { name: 'CancelledFailure' } });
   await s.as(OLGA).runs.cancelRun({ runId: run.id, requestId: randomUUID(), reason: 'again' });
 });
 
@@ -205,8 +206,12 @@ test("terminate from Temporal's side: the reconciler closes the run, frees what 
   const task = await newTask();
   const { run } = await waiting(task);
   await s.temporal.client.workflow.getHandle(workflowIdOf(run.id)).terminate('from the Web UI');
-  // The schedule runs every 30 s and takes runs that are older than 15 s.
-  const end = await s.closed(run.id, 90_000);
+  // The reconciler leaves young runs alone, and comes every 30 s: this one is old, and it comes now.
+  await s.query("update steward.agent_runs set workflow_started_at = now() - interval '1 minute' where id = $1", [
+    run.id,
+  ]);
+  await s.temporal.client.schedule.getHandle('steward/reconcile').trigger();
+  const end = await s.closed(run.id, 60_000);
   expect(end).toMatchObject({ status: RunStatus.TERMINATED, stopReason: 'terminated', cost: { reservedMicroUsd: 0n } });
   expect(await exists(task)).toBe(true);
 }, 120_000);

@@ -103,7 +103,11 @@ test('an error that cannot succeed is not tried again', async () => {
 });
 
 test('calls beyond ten in a turn are answered as errors, and the run goes on', async () => {
-  const run = await play('many-calls', { tool: 'list_projects', args: {} });
+  const run = await play('many-calls', {
+    tool: 'list_tasks_in_project',
+    args: { project_id: 'apollo' },
+    vary: 'page_size',
+  });
   expect(run).toMatchObject({ status: RunStatus.COMPLETED, toolCalls: 10 });
   const refused = (await toolResults(run.id)).filter((result) => result.isError);
   expect(refused).toHaveLength(2);
