@@ -4,7 +4,9 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EffectClass, Risk, ToolCatalog } from '#gen/steward/catalog/v1/tool_catalog_pb.ts';
+import { create } from '@bufbuild/protobuf';
+import { descriptorHash } from '#catalog-kit/descriptor.ts';
+import { EffectClass, Risk, ToolCatalog, ToolDescriptorSchema } from '#gen/steward/catalog/v1/tool_catalog_pb.ts';
 import { announceReady, createLog, runService } from '#platform/config/process.ts';
 import { serviceConfig } from '#platform/config/service.ts';
 import { bind } from '#platform/grpc/bind.ts';
@@ -12,23 +14,25 @@ import { startServer } from '#platform/grpc/server.ts';
 import { createVerifier } from '#platform/identity/tokens.ts';
 
 const DIGEST = 'f'.repeat(64);
-const tool = (name: string, risk: Risk, effectClass: EffectClass) => ({
-  name,
-  version: '1',
-  description: 'Does as its mode says.',
-  inputSchemaJson: JSON.stringify({
-    type: 'object',
-    additionalProperties: false,
-    required: ['mode'],
-    properties: { mode: { type: 'string', maxLength: 50 } },
-  }),
-  outputSchemaJson: JSON.stringify({ type: 'object', additionalProperties: false, properties: {} }),
-  risk,
-  effectClass,
-  hasUndo: effectClass !== EffectClass.NONE,
-  timeout: { seconds: 1n, nanos: 0 },
-  hash: DIGEST,
-});
+const tool = (name: string, risk: Risk, effectClass: EffectClass) => {
+  const descriptor = create(ToolDescriptorSchema, {
+    name,
+    version: '1',
+    description: 'Does as its mode says.',
+    inputSchemaJson: JSON.stringify({
+      type: 'object',
+      additionalProperties: false,
+      required: ['mode'],
+      properties: { mode: { type: 'string', maxLength: 50 } },
+    }),
+    outputSchemaJson: JSON.stringify({ type: 'object', additionalProperties: false, properties: {} }),
+    risk,
+    effectClass,
+    hasUndo: effectClass !== EffectClass.NONE,
+    timeout: { seconds: 1n, nanos: 0 },
+  });
+  return { ...descriptor, hash: descriptorHash(descriptor) };
+};
 
 /** Keys that Resolve has settled, and those whose late handler found itself too late. */
 const tombstones = new Set<string>();
