@@ -256,7 +256,7 @@ test('while the hash of a tool cannot be read, nothing begins', async () => {
   const { run, call } = await allowed();
   await bench.replaceDesk();
   bench.later(301_000);
-  expect((await refusal(run, call)).code).toBe('CATALOG_UNAVAILABLE');
+  expect((await refusal(run, call)).code).toBe('UNAVAILABLE');
   expect((await run.rows('calls'))[0]).toMatchObject({ state: 'judged', attempts: 0 });
   await bench.replaceDesk(deskTools());
 });

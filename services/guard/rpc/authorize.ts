@@ -1,7 +1,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { timestampFromDate } from '@bufbuild/protobuf/wkt';
 import type { Selectable, Transaction } from 'kysely';
-import { type ErrorCode, isErrorCode, StewardError } from '#domain/errors.ts';
+import { type ErrorCode, isErrorCode, isStewardError, StewardError } from '#domain/errors.ts';
 import { parseCallId } from '#domain/ids.ts';
 import type { ToolDescriptor } from '#domain/tools.ts';
 import { judgeRisk, mayDecide } from '#domain/verdict.ts';
@@ -91,7 +91,14 @@ async function currentHash(deps: GuardDeps, grant: VerifiedRunGrant, callId: str
       .executeTakeFirst(),
   );
   if (!call) throw noCall(grant, callId);
-  return call.catalog === null || call.verdict === 'deny' ? null : deps.catalogs.currentHash(call.catalog, call.tool);
+  if (call.catalog === null || call.verdict === 'deny') return null;
+  try {
+    return await deps.catalogs.currentHash(call.catalog, call.tool);
+  } catch (error) {
+    // Not known is neither yes nor no: the worker asks again.
+    const why = isStewardError(error) ? error.message : `Catalog ${call.catalog} cannot be asked.`;
+    throw new StewardError('UNAVAILABLE', why, { cause: error });
+  }
 }
 
 function noCall(grant: VerifiedRunGrant, callId: string): StewardError {
