@@ -40,3 +40,9 @@ export function runAccount(run: string): string {
 export function tenantMonthAccount(at: number): string {
   return `tenant-month/${new Date(at).toISOString().slice(0, 7)}`;
 }
+
+/** When the calendar month (UTC) after the one of `at` begins. Both in milliseconds since 1970. */
+export function nextMonth(at: number): number {
+  const day = new Date(at);
+  return Date.UTC(day.getUTCFullYear(), day.getUTCMonth() + 1, 1);
+}

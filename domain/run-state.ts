@@ -41,6 +41,7 @@ export type Next =
   | { readonly do: 'think'; readonly turn: number }
   | { readonly do: 'act'; readonly calls: readonly JudgedCall[]; readonly thenStop: StopReason | null }
   | { readonly do: 'await_budget'; readonly level: 'run' | 'tenant_month'; readonly needMicroUsd: number }
+  | { readonly do: 'await_resume' }
   | { readonly do: 'finish' }
   | { readonly do: 'stop'; readonly reason: StopReason; readonly message?: string };
 
@@ -56,6 +57,7 @@ export function afterThink(state: RunState, result: ThinkResult): { readonly sta
   if (result.kind === 'budget') {
     return { state, next: { do: 'await_budget', level: result.level, needMicroUsd: result.needMicroUsd } };
   }
+  if (result.kind === 'paused') return { state, next: { do: 'await_resume' } };
   const counted: RunState = {
     ...state,
     turn: state.turn + 1,
@@ -131,7 +133,7 @@ function merge(used: readonly string[], calls: readonly JudgedCall[]): readonly 
 /** The state as it travels through continue-as-new, and back. */
 export function toCarry(
   state: RunState,
-  extra: { readonly activeMs: number; readonly badSignals: number; readonly paused: boolean },
+  extra: Pick<RunCarry, 'activeMs' | 'badSignals' | 'paused' | 'budgetUntil'>,
 ): RunCarry {
   return { ...state, ...extra };
 }

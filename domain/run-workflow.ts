@@ -1,4 +1,4 @@
-import type { RunLimits, StopReason, Waits, ClosedStatus } from './run.ts';
+import type { ClosedStatus, RunLimits, StopReason, Waits } from './run.ts';
 import type { LoopWindow } from './run-state.ts';
 
 /**
@@ -45,6 +45,8 @@ export interface RunCarry {
   readonly badSignals: number;
   readonly toolsUsed: readonly string[];
   readonly paused: boolean;
+  /** Until when the run waits for budget, in milliseconds since 1970; absent where it does not. */
+  readonly budgetUntil?: number;
 }
 
 /** Result of the run workflow. */
@@ -70,7 +72,7 @@ export interface DecideApprovalSignal {
 export const MAX_SIGNED_DECISION = 4096;
 
 export interface DecideApprovalResult {
-  /** True where the run has taken an answer over. */
+  /** True where the run has taken a person's answer over. */
   readonly applied: boolean;
   readonly state: 'open' | 'approved' | 'denied' | 'expired' | 'void';
 }
@@ -78,6 +80,11 @@ export interface DecideApprovalResult {
 /** Payload of the signal and Update `raiseBudget`: the amount stands in the ledger. */
 export interface RaiseBudgetSignal {
   readonly raiseId: string;
+}
+
+export interface RaiseBudgetResult {
+  /** True where the run has looked at its budget again, or looks at it before its next model call anyway. */
+  readonly applied: boolean;
 }
 
 export interface PauseSignal {

@@ -34,6 +34,8 @@ export type ThinkResult =
   | { readonly kind: 'final'; readonly tokens: number; readonly costMicroUsd: number }
   /** Not affordable: nothing was called. */
   | { readonly kind: 'budget'; readonly level: 'run' | 'tenant_month'; readonly needMicroUsd: number }
+  /** The run is paused, and its workflow may not have heard of it yet: nothing was called. */
+  | { readonly kind: 'paused' }
   | {
       readonly kind: 'stop';
       readonly reason: StopReason;
@@ -71,8 +73,11 @@ export interface ActInput {
 }
 
 export interface ActResult {
-  /** done: the tool answered; refused: the domain said no; denied: the guard said no; failed: it did not take place. */
-  readonly outcome: 'done' | 'refused' | 'denied' | 'failed' | 'outcome_unknown';
+  /**
+   * done: the tool answered; refused: the domain said no; denied: the guard said no; failed: it did not take place;
+   * paused: the run is, and its workflow may not have heard of it yet; the call has not ended.
+   */
+  readonly outcome: 'done' | 'refused' | 'denied' | 'failed' | 'paused';
 }
 
 export interface ConfirmDecisionInput {

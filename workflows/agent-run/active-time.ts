@@ -1,4 +1,4 @@
-import { sleep } from '@temporalio/workflow';
+import { condition, sleep } from '@temporalio/workflow';
 
 /**
  * Counts the time a run works: while at least one activity of its turns is in flight. Waiting for people, budget or a
@@ -29,12 +29,17 @@ export class ActiveTime {
     }
   }
 
-  /** Returns once `limitMs` of active time are used. One timer in the history for as long as the run is within it. */
+  /**
+   * Returns once `limitMs` of active time are used. One timer in the history for as long as the run is within it: a
+   * timer that has fired is followed by another only while the run works, so that waiting sets none however little is
+   * left.
+   */
   async exhausted(limitMs: number): Promise<void> {
     for (;;) {
       const left = limitMs - this.ms;
       if (left <= 0) return;
       await sleep(left);
+      if (this.ms < limitMs) await condition(() => this.#working > 0);
     }
   }
 }

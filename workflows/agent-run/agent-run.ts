@@ -1,47 +1,26 @@
 import {
   ActivityFailure,
-  allHandlersFinished,
   ApplicationFailure,
+  allHandlersFinished,
   CancellationScope,
   CancelledFailure,
   condition,
   continueAsNew,
-  defineQuery,
-  defineSignal,
-  defineUpdate,
   isCancellation,
-  setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { CloseRunInput, JudgedCall } from '#domain/ports/run-activities.ts';
+import { nextMonth } from '#domain/ids.ts';
+import type { CloseRunInput } from '#domain/ports/run-activities.ts';
 import { type ClosedStatus, STOP_TEXT, type StopReason } from '#domain/run.ts';
-import { afterThink, fromCarry, nextTurn, type RunState, toCarry, waitsFor } from '#domain/run-state.ts';
-import {
-  DECIDE_APPROVAL,
-  type DecideApprovalResult,
-  type DecideApprovalSignal,
-  PAUSE_RUN,
-  type PauseSignal,
-  RAISE_BUDGET,
-  type RaiseBudgetSignal,
-  RESUME_RUN,
-  type RunInput,
-  type RunOutput,
-  type RunStateView,
-  STATE_QUERY,
-} from '#domain/run-workflow.ts';
+import { afterThink, fromCarry, nextTurn, type RunState, toCarry } from '#domain/run-state.ts';
+import type { RunInput, RunOutput } from '#domain/run-workflow.ts';
 import { ActiveTime } from './active-time.ts';
-import { act, BOUNDED_CLOSING, closeRun, confirmDecision, think, withSummary } from './activities.ts';
+import { BOUNDED_CLOSING, closeRun, think, withSummary } from './activities.ts';
+import { Board } from './board.ts';
 import { Inbox } from './inbox.ts';
-import { showDetails, showStatus } from './visibility.ts';
-
-const decideApproval = defineSignal<[DecideApprovalSignal]>(DECIDE_APPROVAL);
-const raiseBudget = defineSignal<[RaiseBudgetSignal]>(RAISE_BUDGET);
-const pauseRun = defineSignal<[PauseSignal]>(PAUSE_RUN);
-const resumeRun = defineSignal<[PauseSignal]>(RESUME_RUN);
-const decideApprovalUpdate = defineUpdate<DecideApprovalResult, [DecideApprovalSignal]>(DECIDE_APPROVAL);
-const raiseBudgetUpdate = defineUpdate<{ applied: boolean }, [RaiseBudgetSignal]>(RAISE_BUDGET);
-const stateQuery = defineQuery<RunStateView>(STATE_QUERY);
+import { listen } from './messages.ts';
+import { Pause, PauseExpired } from './pause.ts';
+import { TurnCalls } from './turn-calls.ts';
 
 /** How the loop ended. */
 interface End {
@@ -56,7 +35,6 @@ interface End {
  */
 export async function agentRun(input: RunInput): Promise<RunOutput> {
   const run = new AgentRun(input);
-  run.listen();
   const end = await run.untilEnd();
   return run.close(end);
 }
@@ -66,74 +44,45 @@ class AgentRun {
   #state: RunState;
   readonly #active: ActiveTime;
   readonly #inbox: Inbox;
-  #paused: boolean;
+  readonly #board: Board;
+  readonly #pause: Pause;
+  readonly #calls: TurnCalls;
   #turnsHere = 0;
-  #phase: RunStateView['phase'] = 'thinking';
-  #outOfTime = false;
-  /** Approval id to digest, of calls that wait for a person. */
-  readonly #pending = new Map<string, string>();
-  readonly #waiting = new Map<string, JudgedCall>();
-  readonly #running = new Map<string, JudgedCall>();
-  readonly #answers = new Map<string, DecideApprovalResult['state']>();
-  #raisesApplied = 0;
   /** Until when this turn waits for budget, however many raises turn out to be too small. */
-  #budgetUntil: number | null = null;
+  #budgetUntil: number | null;
+  /** True where the budget is looked at because somebody said that it was raised. */
+  #raiseCame = false;
   #closing = false;
 
   constructor(input: RunInput) {
+    const { carry, waits } = input;
     this.#input = input;
-    this.#state = fromCarry(input.carry);
-    this.#active = new ActiveTime(input.carry?.activeMs ?? 0);
-    this.#inbox = new Inbox(input.carry?.badSignals ?? 0);
-    this.#paused = input.carry?.paused ?? false;
-  }
-
-  listen(): void {
-    setHandler(decideApproval, (signal) => {
-      if (this.#inbox.isWellFormed(signal, this.#pending)) this.#inbox.addDecision(signal);
-      else this.#inbox.badSignals += 1;
+    this.#state = fromCarry(carry);
+    this.#active = new ActiveTime(carry?.activeMs ?? 0);
+    this.#inbox = new Inbox(carry?.badSignals ?? 0);
+    this.#budgetUntil = carry?.budgetUntil ?? null;
+    this.#board = new Board(input, () => this.#state);
+    this.#pause = new Pause(this.#board, waits.pauseMs, carry?.paused ?? false);
+    this.#calls = new TurnCalls({
+      input,
+      inbox: this.#inbox,
+      pause: this.#pause,
+      active: this.#active,
+      board: this.#board,
     });
-    setHandler(
-      decideApprovalUpdate,
-      async (signal) => {
-        this.#inbox.addDecision(signal);
-        await condition(() => this.#closing || this.#answers.has(signal.approvalId), '1m');
-        const state = this.#answers.get(signal.approvalId) ?? 'open';
-        return { applied: state !== 'open', state };
-      },
-      {
-        validator: (signal) => {
-          if (!this.#inbox.isWellFormed(signal, this.#pending)) {
-            throw ApplicationFailure.nonRetryable('No call of this run waits for that approval with that digest.', 'WRONG_STATE');
-          }
-        },
-      },
-    );
-    setHandler(raiseBudget, (signal) => this.#inbox.addRaise(signal));
-    setHandler(raiseBudgetUpdate, async (signal) => {
-      const before = this.#raisesApplied;
-      this.#inbox.addRaise(signal);
-      await condition(() => this.#closing || this.#raisesApplied > before, '1m');
-      return { applied: this.#raisesApplied > before };
-    });
-    setHandler(pauseRun, () => {
-      this.#paused = true;
-    });
-    setHandler(resumeRun, () => {
-      this.#paused = false;
-    });
-    setHandler(stateQuery, () => this.#view());
+    listen({ inbox: this.#inbox, pause: this.#pause, board: this.#board, closing: () => this.#closing });
   }
 
   /** Runs turns until there is an end. Cancelling the workflow, or using up the active time, ends what is in flight. */
   async untilEnd(): Promise<End> {
     const work = new CancellationScope({ cancellable: true });
     const clock = new CancellationScope({ cancellable: true });
+    let outOfTime = false;
     const watch = clock
       .run(() => this.#active.exhausted(this.#input.limits.activeMs))
       .then(
         () => {
-          this.#outOfTime = true;
+          outOfTime = true;
           work.cancel();
         },
         () => undefined,
@@ -141,14 +90,16 @@ class AgentRun {
     try {
       return await work.run(() => this.#loop());
     } catch (error) {
-      if (error instanceof PauseExpired) return { status: 'failed', reason: 'pause_expired' };
-      if (isCancellation(error)) {
-        return this.#outOfTime
+      const fatal = error instanceof ActivityFailure || error instanceof ApplicationFailure;
+      // What was cancelled may fail in its own way: that it was told to stop is what counts.
+      if (isCancellation(error) || (fatal && work.consideredCancelled)) {
+        return outOfTime
           ? { status: 'failed', reason: 'limit.active_time' }
           : { status: 'cancelled', reason: 'cancelled' };
       }
-      if (error instanceof ActivityFailure) return { status: 'failed', reason: 'internal', message: messageOf(error) };
-      // A fault in this code: the task fails and is tried again once it is mended.
+      if (error instanceof PauseExpired) return { status: 'failed', reason: 'pause_expired' };
+      if (fatal) return { status: 'failed', reason: reasonOf(error), message: messageOf(error) };
+      // A fault in this code: the task fails and is tried again once it is mended. Continue-as-new comes this way too.
       throw error;
     } finally {
       clock.cancel();
@@ -158,12 +109,13 @@ class AgentRun {
 
   async #loop(): Promise<End> {
     for (;;) {
-      await this.#whileNotPaused();
-      const planned = nextTurn(this.#state, this.#input.limits);
-      if (planned.do === 'stop') return { status: 'failed', reason: planned.reason };
-      const end = await this.#turn(this.#state.turn + 1);
+      await this.#pause.over();
+      const next = nextTurn(this.#state, this.#input.limits);
+      if (next.do === 'stop') return { status: 'failed', reason: next.reason };
+      const before = this.#state.turn;
+      const end = await this.#turn(before + 1);
       if (end) return end;
-      this.#turnsHere += 1;
+      this.#turnsHere += this.#state.turn - before;
       if (this.#shouldContinueAsNew()) await this.#continueAsNew();
     }
   }
@@ -171,28 +123,23 @@ class AgentRun {
   /** One model call and what it proposed; null where the run goes on. */
   async #turn(turn: number): Promise<End | null> {
     const { tenant, run, limits } = this.#input;
-    this.#enter('thinking');
-    const thought = await this.#active
-      .during(() =>
-        think.executeWithOptions(withSummary('think', `turn ${turn} of at most ${limits.modelCalls}`), [
-          { tenant, run, turn, activeMs: this.#active.ms },
-        ]),
-      )
-      .catch((error: unknown) => {
-        if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
-        return { failed: error };
-      });
-    if ('failed' in thought) {
-      const reason = typeOf(thought.failed).startsWith('MODEL_') ? 'model.error' : 'internal';
-      return { status: 'failed', reason, message: messageOf(thought.failed) };
-    }
-    if (thought.kind !== 'budget') this.#budgetUntil = null;
-
+    this.#board.update();
+    const summary = withSummary('think', `turn ${turn} of at most ${limits.modelCalls}`);
+    const thought = await this.#pause.around(
+      () =>
+        this.#active.during(() =>
+          think.executeWithOptions(summary, [{ tenant, run, turn, activeMs: this.#active.ms }]),
+        ),
+      (result) => result.kind === 'paused',
+    );
     const { state, next } = afterThink(this.#state, thought);
     this.#state = state;
+    if (next.do === 'await_budget') {
+      return (await this.#budgetMayHaveGrown(next.level)) ? null : { status: 'budget_exceeded', reason: 'budget' };
+    }
+    this.#budgetUntil = null;
+    this.#raiseCame = false;
     switch (next.do) {
-      case 'await_budget':
-        return (await this.#budgetRaised()) ? null : { status: 'budget_exceeded', reason: 'budget' };
       case 'finish':
         return { status: 'completed', reason: null };
       case 'stop':
@@ -202,101 +149,23 @@ class AgentRun {
           ...(next.message === undefined ? {} : { message: next.message }),
         };
       case 'act':
-        await this.#actAll(next.calls);
+        await this.#calls.all(next.calls);
         return next.thenStop ? { status: 'failed', reason: next.thenStop } : null;
       case 'think':
+      case 'await_resume':
         return null;
     }
   }
 
-  /** Independent calls side by side, conflicting ones in order. After a fatal failure nothing more is started. */
-  async #actAll(calls: readonly JudgedCall[]): Promise<void> {
-    if (calls.length === 0) return;
-    const order = waitsFor(calls);
-    const done = new Map<string, Promise<void>>();
-    await CancellationScope.cancellable(async () => {
-      for (const call of calls) {
-        const earlier = (order.get(call.id) ?? []).map((id) => done.get(id));
-        done.set(
-          call.id,
-          Promise.all(earlier).then(() => this.#call(call)),
-        );
-      }
-      const scope = CancellationScope.current();
-      try {
-        await Promise.all(done.values());
-      } catch (error) {
-        scope.cancel();
-        await CancellationScope.nonCancellable(() => Promise.allSettled(done.values()));
-        throw error;
-      }
-    });
-  }
-
-  async #call(call: JudgedCall): Promise<void> {
-    if (call.verdict === 'ask' && !(await this.#approved(call))) return;
-    await this.#whileNotPaused();
-    const { tenant, run } = this.#input;
-    this.#running.set(call.id, call);
-    this.#enter('acting');
-    try {
-      const input = { tenant, run, call: call.id, digest: call.digest ?? '' };
-      await this.#active.during(() => act.executeWithOptions(withSummary('act', `${call.tool} (${call.id})`), [input]));
-    } finally {
-      this.#running.delete(call.id);
-    }
-  }
-
-  /** Waits for the answer to one call, on its own condition, until its approval expires. */
-  async #approved(call: JudgedCall): Promise<boolean> {
-    const { tenant, run } = this.#input;
-    const approval = call.approval ?? '';
-    this.#pending.set(approval, call.digest ?? '');
-    this.#waiting.set(call.id, call);
-    if (this.#waiting.size === 1) showStatus('awaiting_approval', this.#state, null);
-    this.#enter('awaiting_approval');
-    try {
-      for (;;) {
-        const left = (call.expiresAt ?? 0) - Date.now();
-        const message = await this.#inbox.nextDecision(approval, left);
-        const { state, forged } = await confirmDecision({ tenant, run, call: call.id, approval, ...message });
-        if (state !== 'open') {
-          this.#answers.set(approval, state);
-          return state === 'approved';
-        }
-        if (forged || message) this.#inbox.badSignals += 1;
-        // The guard's clock decides what has expired: where it is behind ours, ask again in a moment.
-        if (!message) await condition(() => false, '1s');
-      }
-    } finally {
-      this.#pending.delete(approval);
-      this.#waiting.delete(call.id);
-      if (this.#waiting.size === 0) showStatus('running', this.#state, null);
-    }
-  }
-
-  async #budgetRaised(): Promise<boolean> {
-    // A raise that did not help counts like a false message: a flood of them is heard once a minute.
-    if (this.#budgetUntil !== null) this.#inbox.badSignals += 1;
-    this.#budgetUntil ??= Date.now() + this.#input.waits.budgetMs;
-    showStatus('budget_exceeded', this.#state, null);
-    this.#enter('awaiting_budget');
-    const raised = await this.#inbox.nextRaise(this.#budgetUntil - Date.now());
-    if (raised) {
-      this.#raisesApplied += 1;
-      showStatus('running', this.#state, null);
-    }
-    return raised;
-  }
-
-  /** Returns when the run is not paused; throws PauseExpired where nobody resumed it in time. */
-  async #whileNotPaused(): Promise<void> {
-    if (!this.#paused) return;
-    showStatus('paused', this.#state, null);
-    this.#enter('paused');
-    const resumed = await condition(() => !this.#paused, this.#input.waits.pauseMs);
-    if (!resumed) throw new PauseExpired();
-    showStatus('running', this.#state, null);
+  /** Waits until it is worth asking again whether the next call is affordable; false where the wait has expired. */
+  async #budgetMayHaveGrown(level: 'run' | 'tenant_month'): Promise<boolean> {
+    if (this.#raiseCame) this.#inbox.raiseDidNotHelp();
+    const until = this.#budgetUntil ?? Date.now() + this.#input.waits.budgetMs;
+    this.#budgetUntil = until;
+    // A new month brings a new budget to the tenant, and tells nobody.
+    const look = level === 'tenant_month' ? Math.min(until, nextMonth(Date.now())) : until;
+    this.#raiseCame = await this.#board.whileAwaitingBudget(() => this.#inbox.nextRaise(look));
+    return this.#raiseCame || look < until;
   }
 
   #shouldContinueAsNew(): boolean {
@@ -311,7 +180,8 @@ class AgentRun {
       carry: toCarry(this.#state, {
         activeMs: this.#active.ms,
         badSignals: this.#inbox.badSignals,
-        paused: this.#paused,
+        paused: this.#pause.paused,
+        ...(this.#budgetUntil === null ? {} : { budgetUntil: this.#budgetUntil }),
       }),
     });
   }
@@ -319,7 +189,7 @@ class AgentRun {
   /** Settles what is left and writes the end, whatever happened; then ends the workflow the way the run ended. */
   async close(end: End): Promise<RunOutput> {
     this.#closing = true;
-    this.#enter('closing');
+    this.#board.closing();
     const closed = await CancellationScope.nonCancellable(async () => {
       const { tenant, run } = this.#input;
       const input: CloseRunInput = { tenant, run, ...end };
@@ -330,9 +200,7 @@ class AgentRun {
       await condition(allHandlersFinished, '1m');
       return result;
     });
-    const counts = { costMicroUsd: closed.costMicroUsd, toolsUsed: this.#state.toolsUsed };
-    showStatus(end.status, counts, { reason: end.reason, steps: closed.steps });
-    this.#enter('closing');
+    this.#board.ended(end.status, { reason: end.reason, steps: closed.steps, cost: closed.costMicroUsd });
     if (end.status === 'completed') {
       return {
         status: end.status,
@@ -342,41 +210,31 @@ class AgentRun {
         costMicroUsd: closed.costMicroUsd,
       };
     }
-    const text = end.message ?? (end.reason ? STOP_TEXT[end.reason] : '');
-    if (end.status === 'cancelled') throw new CancelledFailure(`The run ${text}.`);
-    throw ApplicationFailure.nonRetryable(`The run ${text}.`, end.reason ?? end.status);
-  }
-
-  #enter(phase: RunStateView['phase']): void {
-    this.#phase = phase;
-    showDetails(this.#input, this.#view());
-  }
-
-  #view(): RunStateView {
-    return {
-      run: this.#input.run,
-      turn: this.#state.turn,
-      phase: this.#phase,
-      waitingFor: [...this.#waiting.values()].map((call) => ({
-        approvalId: call.approval ?? '',
-        callId: call.id,
-        tool: call.tool,
-      })),
-      running: [...this.#running.values()].map((call) => ({ callId: call.id, tool: call.tool })),
-      costMicroUsd: this.#state.costMicroUsd,
-      modelCalls: this.#state.modelCalls,
-      toolCalls: this.#state.toolCalls,
-    };
+    const text = `The run ${end.message ?? (end.reason ? STOP_TEXT[end.reason] : end.status)}.`;
+    if (end.status === 'cancelled') {
+      await cancelRequested();
+      throw new CancelledFailure(text);
+    }
+    throw ApplicationFailure.nonRetryable(text, end.reason ?? end.status);
   }
 }
 
-class PauseExpired extends Error {}
+/**
+ * A stop may reach the activities ahead of Temporal: the workflow counts as cancelled there only once it was asked to
+ * be. Waits a minute at most.
+ */
+async function cancelRequested(): Promise<void> {
+  await condition(() => false, '1m').catch((error: unknown) => {
+    if (!isCancellation(error)) throw error;
+  });
+}
 
-function messageOf(error: ActivityFailure): string {
+function messageOf(error: ActivityFailure | ApplicationFailure): string {
   return (error.cause?.message ?? error.message).slice(0, 500);
 }
 
-/** The error code a failed activity gave, or an empty text. */
-function typeOf(error: ActivityFailure): string {
-  return error.cause instanceof ApplicationFailure ? (error.cause.type ?? '') : '';
+function reasonOf(error: ActivityFailure | ApplicationFailure): StopReason {
+  const said = error instanceof ActivityFailure ? error.cause : error;
+  const code = said instanceof ApplicationFailure ? (said.type ?? '') : '';
+  return code.startsWith('MODEL_') ? 'model.error' : 'internal';
 }
