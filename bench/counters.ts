@@ -12,8 +12,15 @@ export interface Counted {
   readonly writes: number;
   /** What they wrote to the log, in bytes; NaN where it cannot be read. */
   readonly walBytes: number;
-  /** The rows written, by table, largest first. */
-  readonly byTable: readonly { readonly table: string; readonly rows: number }[];
+  /** Most written first. */
+  readonly byTable: readonly TableShare[];
+}
+
+/** What was done to one table. */
+export interface TableShare {
+  readonly table: string;
+  readonly written: number;
+  readonly read: number;
 }
 
 /** Schemas of the benchmark itself. */
@@ -28,21 +35,24 @@ const SLACK_MS = 100;
 /** Counts what `work` does to the tables, and whatever else happens meanwhile: let nothing else happen. */
 export async function countDuring(database: pg.Pool, signal: AbortSignal, work: () => Promise<void>): Promise<Counted> {
   await settled(database, signal);
-  const before = await read(database);
+  const before = await readTables(database);
   const place = await walNow(database);
   const transaction = await nextTransaction(database);
   await work();
   const taken = (await nextTransaction(database)) - transaction;
   const logged = place === null ? null : await walSince(database, place, NOT_COUNTED);
   await settled(database, signal);
-  const after = await read(database);
-  const byTable = [...after.rows]
-    .map(([table, rows]) => ({ table, rows: rows - (before.rows.get(table) ?? 0) }))
-    .filter(({ rows }) => rows > 0)
-    .sort((a, b) => b.rows - a.rows);
+  const after = await readTables(database);
+  const byTable = after
+    .map(({ table, written, read }) => {
+      const was = before.find((each) => each.table === table);
+      return { table, written: written - (was?.written ?? 0), read: read - (was?.read ?? 0) };
+    })
+    .filter(({ written, read }) => written > 0 || read > 0)
+    .sort((a, b) => b.written - a.written || b.read - a.read);
   return {
-    written: byTable.reduce((sum, { rows }) => sum + rows, 0),
-    read: after.fetched - before.fetched,
+    written: byTable.reduce((sum, { written }) => sum + written, 0),
+    read: byTable.reduce((sum, { read }) => sum + read, 0),
     writes: logged?.writes ?? taken,
     walBytes: logged?.bytes ?? Number.NaN,
     byTable,
@@ -68,17 +78,14 @@ async function settled(database: pg.Pool, signal: AbortSignal): Promise<void> {
   });
 }
 
-async function read(database: pg.Pool) {
-  const { rows } = await database.query<{ table: string; written: string; fetched: string }>(
+async function readTables(database: pg.Pool): Promise<readonly TableShare[]> {
+  const { rows } = await database.query<{ table: string; written: string; read: string }>(
     `select schemaname || '.' || relname as table, n_tup_ins + n_tup_upd + n_tup_del as written,
-       coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as fetched
+       coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as read
      from pg_stat_user_tables where not schemaname = any ($1)`,
     [NOT_COUNTED],
   );
-  return {
-    rows: new Map(rows.map((row) => [row.table, Number(row.written)])),
-    fetched: rows.reduce((sum, row) => sum + Number(row.fetched), 0),
-  };
+  return rows.map((row) => ({ table: row.table, written: Number(row.written), read: Number(row.read) }));
 }
 
 /** The id that the next writing transaction will take. Reading it takes none. */

@@ -219,8 +219,8 @@ function shares(measured: Measured): readonly string[] {
     ]),
     '',
     ...columns([
-      [`Rows written in ${longest.turns} turns`, 'a turn'],
-      ...counted.byTable.map(({ table, rows }) => [`  ${table}`, of(rows)]),
+      [`Rows of ${longest.turns} turns, by turn`, 'written', 'read'],
+      ...counted.byTable.map(({ table, written, read }) => [`  ${table}`, of(written), of(read)]),
     ]),
     '',
   ];
