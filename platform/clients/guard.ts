@@ -1,8 +1,6 @@
 import { timestampMs } from '@bufbuild/protobuf/wkt';
 import { type ErrorCode, isErrorCode, StewardError } from '#domain/errors.ts';
-import type { JsonValue } from '#domain/json.ts';
 import type { ConfirmDecisionResult, JudgedCall } from '#domain/ports/run-activities.ts';
-import type { Proposal } from '#domain/ports/run-store.ts';
 import type { GuardPort } from '#domain/ports/services.ts';
 import {
   ApprovalState,
@@ -11,7 +9,7 @@ import {
   type JudgedCall as WireCall,
 } from '#gen/steward/guard/v1/guard_service_pb.ts';
 import { type Connection, connect } from '#platform/grpc/client.ts';
-import { canonicalJson, digestOf } from '#platform/identity/canonical-json.ts';
+import { callSignature } from '#platform/identity/call-signature.ts';
 
 /** Judging previews what is asked for, in catalogs; each has its own, shorter deadline. */
 const JUDGE_MS = 45_000;
@@ -59,7 +57,7 @@ export function connectGuard(options: {
       return calls.map((call) => {
         const verdict = judged.get(call.callId);
         if (!verdict) throw new StewardError('INTERNAL', `The guard did not judge call ${call.callId}.`);
-        return toJudged(verdict, call.tool, signatureOf(call));
+        return toJudged(verdict, call.tool, callSignature(call.tool, call.argsJson ?? call.malformed ?? ''));
       });
     },
 
@@ -103,10 +101,4 @@ function toJudged(call: WireCall, tool: string, sig: string): JudgedCall {
 
 function codeOf(text: string): ErrorCode {
   return isErrorCode(text) ? text : 'POLICY_DENIED';
-}
-
-/** The loop guard's signature of a call: equal for the same tool with the same arguments, whatever their order. */
-function signatureOf(call: Proposal): string {
-  const args: JsonValue = call.argsJson === null ? (call.malformed ?? '') : (JSON.parse(call.argsJson) as JsonValue);
-  return digestOf(canonicalJson({ tool: call.tool, args })).slice(0, 16);
 }
