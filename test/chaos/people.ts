@@ -25,7 +25,6 @@ export interface Watched {
   events: number;
   /** Events that came out of order, twice, or not at all. */
   wrong: number;
-  broken: number;
   closed: boolean;
 }
 
@@ -101,7 +100,7 @@ export async function watchAll(around: Around, watched: Map<string, Watched>): P
   while (!over.aborted) {
     for (const run of progress.ids) {
       if (watched.has(run)) continue;
-      const seen: Watched = { run, events: 0, wrong: 0, broken: 0, closed: false };
+      const seen: Watched = { run, events: 0, wrong: 0, closed: false };
       watched.set(run, seen);
       streams.push(watch(around, seen));
     }
@@ -122,7 +121,7 @@ async function watch({ s, over }: Around, seen: Watched): Promise<void> {
         if (seen.closed) return;
       }
     } catch {
-      seen.broken += 1;
+      // Taken up where it broke.
     }
     await pause(over);
   }

@@ -33,11 +33,11 @@ const FIRST: readonly Aim[] = [
 const LAST_START = 0.35;
 const LAST_KILL = 0.9;
 
-/** Every point and, as often, every process wherever it happens to be. */
+/** Every point and, as often, every process wherever it happens to be; the worker, which holds the runs, more often. */
 function everyAim(): readonly Aim[] {
   const points = TARGETS.flatMap((target) => Object.keys(POINTS[target]).map((point): Aim => ({ target, point })));
   const anywhere = TARGETS.map((target): Aim => ({ target, point: null }));
-  return [...points, ...anywhere, ...anywhere];
+  return [...points, ...anywhere, ...points.filter(({ target }) => target === 'worker'), ...anywhere];
 }
 
 /** Which processes are killed, where and when: the same for the same seed. */

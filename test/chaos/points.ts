@@ -28,6 +28,8 @@ export const POINTS = {
 
 /** A place in a catalog where an Execute is held back until its caller has given up. It ends nothing. */
 export const LATE = 'late';
+/** Noted where such an Execute took effect after all: before Resolve could keep it from it. */
+export const LATE_DONE = 'late-done';
 
 /** What may be switched off, to see that the suite would notice. */
 export const SABOTAGES = ['receipts', 'resolve'] as const;

@@ -75,15 +75,24 @@ export class Probe {
     } catch {
       return false;
     }
-    const note: Note = { target: this.#target, point, what, at: Date.now(), ...this.#snapshot() };
-    writeFileSync(`${taken}.new`, JSON.stringify(note));
-    renameSync(`${taken}.new`, taken);
+    this.#leave(taken, point, what);
     return true;
+  }
+
+  /** Leaves a note that something has happened. */
+  tell(point: string, what: string): void {
+    this.#leave(join(this.#folder, 'taken', `${process.pid}-${Date.now()}-${point}`), point, what);
   }
 
   /** Ends this process where the point is armed. */
   dieAt(point: string, what: string): void {
     if (this.take(point, what)) process.kill(process.pid, 'SIGKILL');
+  }
+
+  #leave(file: string, point: string, what: string): void {
+    const note: Note = { target: this.#target, point, what, at: Date.now(), ...this.#snapshot() };
+    writeFileSync(`${file}.new`, JSON.stringify(note));
+    renameSync(`${file}.new`, file);
   }
 
   #snapshot(): Snapshot {

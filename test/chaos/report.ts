@@ -2,7 +2,7 @@ import { columns, percentile, rounded } from '../../bench/figures.ts';
 import type { Count } from './count.ts';
 import type { ChaosOptions } from './options.ts';
 import type { Watched } from './people.ts';
-import { LATE } from './points.ts';
+import { LATE, LATE_DONE } from './points.ts';
 import type { Note } from './probe.ts';
 import type { Recovery } from './recovery.ts';
 import type { Kill } from './supervisor.ts';
@@ -49,9 +49,9 @@ export function figuresOf(found: Found) {
     outageMsP50: rounded(percentile(whole, 50), 0),
     outageMsP99: rounded(percentile(whole, 99), 0),
     late: found.notes.filter(({ point }) => point === LATE).length,
+    lateDone: found.notes.filter(({ point }) => point === LATE_DONE).length,
     mailsRepeated: found.mailsRepeated,
     watchErrors: watched.reduce((sum, { wrong }) => sum + wrong, 0),
-    watchesBroken: watched.reduce((sum, { broken }) => sum + broken, 0),
     crashes: found.crashes.length,
     killsBy: killsBy(kills),
     seconds: found.seconds,
@@ -111,6 +111,7 @@ export function report(figures: Figures, found: Found): readonly string[] {
       ['  outcome unknown', text(figures.unknown)],
       ['  done, but reported otherwise', text(figures.contradicted)],
       ['  late calls', text(figures.late)],
+      ['    of them in time to take effect', text(figures.lateDone)],
       ['  mails handed over again and dropped there', text(figures.mailsRepeated)],
       [`${figures.kills} kills, ${figures.killsInFlight} of them with something in flight`, ''],
       ...Object.entries(figures.killsBy).map(([name, number]) => [`  ${name}`, String(number)]),

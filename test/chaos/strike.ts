@@ -15,6 +15,7 @@ export interface Strike {
   readonly control: Control;
   readonly supervisor: Supervisor;
   readonly progress: Progress;
+  readonly note: (line: string) => void;
 }
 
 /** Kills what is planned, one after the other, each when it is due. What the runs leave no time for is left out. */
@@ -26,7 +27,8 @@ export async function strike(on: Strike): Promise<void> {
   }
 }
 
-async function strikeOne({ control, supervisor, progress }: Strike, { target, point }: PlannedKill): Promise<void> {
+async function strikeOne(on: Strike, { target, point }: PlannedKill): Promise<void> {
+  const { control, supervisor, progress } = on;
   const { pid } = await supervisor.up(target);
   if (point !== null) {
     control.arm(target, point);
@@ -35,6 +37,7 @@ async function strikeOne({ control, supervisor, progress }: Strike, { target, po
       await sleep(LOOK_MS);
     }
     if (!control.disarm(target, point) || progress.closed >= progress.runs) return;
+    on.note(`nobody came to ${target} ${point}; killing it wherever it is`);
   }
   await supervisor.kill(target);
 }

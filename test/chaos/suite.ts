@@ -81,7 +81,7 @@ async function onStack(
   const around: Around = { s, agent, seed: options.seed, progress, over };
   const plan = planOf(options, randomOf(options.seed));
   const watched = new Map<string, Watched>();
-  const on = { plan, control, supervisor, progress };
+  const on = { plan, control, supervisor, progress, note };
   const told = setInterval(
     () => note(`${progress.closed} of ${progress.runs} runs closed, ${progress.done} effects`),
     TOLD_MS,

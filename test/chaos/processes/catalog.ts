@@ -5,7 +5,7 @@ import type { BoundService, CallContext } from '#platform/grpc/bind.ts';
 import { parseActionRecord } from '#platform/identity/action-record.ts';
 import { forgetfulReceipts } from '#test/support/forgetful-receipts.ts';
 import { EFFECT_TOOLS, SEEN_TWICE } from '../intents.ts';
-import { LATE, SABOTAGE_VARIABLE, type Target } from '../points.ts';
+import { LATE, LATE_DONE, SABOTAGE_VARIABLE, type Target } from '../points.ts';
 import { Probe } from '../probe.ts';
 import { aroundCalls } from './around.ts';
 
@@ -27,17 +27,21 @@ export function chaosParts(target: Target & ('projects' | 'messaging')): {
   const dieAt = (point: string, tool: string) => {
     if (!sabotaged || target === 'messaging' || SEEN_TWICE.has(tool)) probe.dieAt(point, tool);
   };
-  let late = 0;
+  const late = new Set<string>();
   return {
     hooks: {
       afterEffect: ({ tool }) => dieAt('after-far-effect', tool),
-      afterCommit: ({ tool }) => dieAt('after-commit', tool),
+      afterCommit: ({ tool, key }) => {
+        if (late.has(key)) probe.tell(LATE_DONE, tool);
+        dieAt('after-commit', tool);
+      },
     },
     wrap: aroundCalls(async (method, ctx, request, serve) => {
-      const tool = method === 'execute' ? toolOf(request) : '';
+      const { tool, key } = method === 'execute' ? recordOf(request) : { tool: '', key: '' };
       let as = ctx;
       if (EFFECT_TOOLS.has(tool) && (!sabotaged || SEEN_TWICE.has(tool)) && probe.take(LATE, tool)) {
-        const afterMs = LATE_MS[late++ % LATE_MS.length] ?? 0;
+        const afterMs = LATE_MS[late.size % LATE_MS.length] ?? 0;
+        late.add(key);
         await sleep(Math.max(0, ctx.deadline.getTime() - Date.now() + afterMs));
         as = unaware(ctx);
       }
@@ -53,10 +57,10 @@ function unaware(ctx: CallContext): CallContext {
   return { ...ctx, signal: new AbortController().signal, deadline: new Date(Date.now() + AS_IF_WANTED_MS) };
 }
 
-function toolOf(request: unknown): string {
+function recordOf(request: unknown): { readonly tool: string; readonly key: string } {
   try {
-    return parseActionRecord((request as { readonly actionRecord: Uint8Array }).actionRecord).tool;
+    return parseActionRecord((request as { readonly actionRecord: Uint8Array }).actionRecord);
   } catch {
-    return '';
+    return { tool: '', key: '' };
   }
 }
