@@ -45,6 +45,8 @@ async function serve(scripts: readonly Script[], head = 3n) {
     listSteps: unused,
     getToolCall: unused,
     raiseBudget: unused,
+    undoRun: unused,
+    getUndo: unused,
   };
   const open = RunService.methods.map(({ localName }) => [localName, 'open'] as const);
   const roles = Object.fromEntries(open) as RoleTable<typeof RunService>;

@@ -42,6 +42,8 @@ const handlers: Handlers<typeof RunService> = {
   listSteps: unused,
   getToolCall: unused,
   raiseBudget: unused,
+  undoRun: unused,
+  getUndo: unused,
 };
 
 function mint(

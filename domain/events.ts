@@ -6,7 +6,12 @@ import type { Change } from './tools.ts';
  * milliseconds since 1970. Kinds and fields are added, never renamed.
  */
 export interface EventData {
-  'run.created': { readonly agent: string; readonly agentHash: string; readonly actingUser: string; readonly startedBy: string };
+  'run.created': {
+    readonly agent: string;
+    readonly agentHash: string;
+    readonly actingUser: string;
+    readonly startedBy: string;
+  };
   'run.queued': { readonly reason: string; readonly until: number };
   'run.started': { readonly model: string };
   'run.cancelling': { readonly by: string; readonly reason: string };
@@ -37,11 +42,26 @@ export interface EventData {
     readonly expiresAt: number;
     readonly summary: string;
   };
-  'approval.decided': { readonly approval: string; readonly answer: string; readonly by: string; readonly reason: string };
+  'approval.decided': {
+    readonly approval: string;
+    readonly answer: string;
+    readonly by: string;
+    readonly reason: string;
+  };
   'approval.expired': { readonly approval: string };
   'approval.refused': { readonly approval: string; readonly code: string };
-  'tool.started': { readonly tool: string; readonly catalog: string; readonly attempt: number; readonly approvedBy: string };
-  'tool.done': { readonly tool: string; readonly change: Change | null; readonly undoable: boolean; readonly repeated: boolean };
+  'tool.started': {
+    readonly tool: string;
+    readonly catalog: string;
+    readonly attempt: number;
+    readonly approvedBy: string;
+  };
+  'tool.done': {
+    readonly tool: string;
+    readonly change: Change | null;
+    readonly undoable: boolean;
+    readonly repeated: boolean;
+  };
   'tool.refused': { readonly tool: string; readonly code: string; readonly message: string };
   'tool.failed': { readonly tool: string; readonly code: string; readonly message: string };
   'tool.outcome_unknown': { readonly tool: string; readonly message: string };
@@ -52,6 +72,16 @@ export interface EventData {
     readonly cost: number;
     readonly outcome: string;
   };
+  // What follows stands after `run.closed`. `undo`: the id of the undo; `calls`: effects that are to be undone.
+  'undo.requested': { readonly undo: string; readonly by: string; readonly reason: string; readonly calls: number };
+  'undo.done': {
+    readonly undo: string;
+    readonly tool: string;
+    readonly change: Change | null;
+    readonly repeated: boolean;
+  };
+  'undo.refused': { readonly undo: string; readonly tool: string; readonly code: string; readonly message: string };
+  'undo.unknown': { readonly undo: string; readonly tool: string; readonly message: string };
 }
 
 export type EventKind = keyof EventData;

@@ -1,6 +1,12 @@
 import { isStewardError, StewardError } from '#domain/errors.ts';
-import type { CatalogPort, Receipt, Resolution } from '#domain/ports/services.ts';
-import { ToolCatalog, type Receipt as WireReceipt } from '#gen/steward/catalog/v1/tool_catalog_pb.ts';
+import type { CatalogPort, ExecuteOutcome, Receipt, Resolution } from '#domain/ports/services.ts';
+import type { UndoCatalogPort } from '#domain/ports/undo.ts';
+import {
+  type ExecuteResponse,
+  ToolCatalog,
+  type UndoResponse,
+  type Receipt as WireReceipt,
+} from '#gen/steward/catalog/v1/tool_catalog_pb.ts';
 import { type Client, type Connection, connect } from '#platform/grpc/client.ts';
 import { fromWireChange } from './change.ts';
 
@@ -8,7 +14,7 @@ const RESOLVE_MS = 10_000;
 /** So much longer than the tool's own time-out does a call wait: for the catalog's answer to come back. */
 const GRACE_MS = 1_000;
 
-export interface Catalogs extends CatalogPort {
+export interface Catalogs extends CatalogPort, UndoCatalogPort {
   close(): void;
 }
 
@@ -45,14 +51,23 @@ export function connectCatalogs(options: {
           },
           { signal: signal as AbortSignal, deadlineMs: request.timeoutMs + GRACE_MS },
         );
-        switch (answer.outcome.case) {
-          case 'receipt':
-            return toReceipt(answer.outcome.value);
-          case 'refusal':
-            return { kind: 'refusal', code: answer.outcome.value.code, message: answer.outcome.value.message };
-          default:
-            throw new StewardError('CATALOG_BROKEN', `Catalog ${catalog} answered without an outcome.`);
-        }
+        return toOutcome(catalog, answer);
+      } catch (error) {
+        throw ofCatalog(catalog, error);
+      }
+    },
+
+    async undo(catalog, request, signal) {
+      try {
+        const answer = await clientOf(catalog).undo(
+          {
+            actionRecord: request.actionRecord,
+            runGrant: request.runGrant,
+            executionGrants: [...request.executionGrants],
+          },
+          { signal: signal as AbortSignal, deadlineMs: request.timeoutMs + GRACE_MS },
+        );
+        return toOutcome(catalog, answer);
       } catch (error) {
         throw ofCatalog(catalog, error);
       }
@@ -82,6 +97,17 @@ export function connectCatalogs(options: {
       }
     },
   };
+}
+
+function toOutcome(catalog: string, { outcome }: ExecuteResponse | UndoResponse): ExecuteOutcome {
+  switch (outcome.case) {
+    case 'receipt':
+      return toReceipt(outcome.value);
+    case 'refusal':
+      return { kind: 'refusal', code: outcome.value.code, message: outcome.value.message };
+    default:
+      throw new StewardError('CATALOG_BROKEN', `Catalog ${catalog} answered without an outcome.`);
+  }
 }
 
 function toReceipt(wire: WireReceipt): Receipt {

@@ -2,6 +2,7 @@ import { timestampMs } from '@bufbuild/protobuf/wkt';
 import { type ErrorCode, isErrorCode, StewardError } from '#domain/errors.ts';
 import type { ConfirmDecisionResult, JudgedCall } from '#domain/ports/run-activities.ts';
 import type { GuardPort } from '#domain/ports/services.ts';
+import type { UndoGuardPort } from '#domain/ports/undo.ts';
 import {
   ApprovalState,
   GuardService,
@@ -33,7 +34,7 @@ const STATES: Partial<Record<number, ConfirmDecisionResult['state']>> = {
 export function connectGuard(options: {
   readonly address: string;
   readonly token: () => Promise<string>;
-}): GuardPort & Pick<Connection<typeof GuardService>, 'close'> {
+}): GuardPort & UndoGuardPort & Pick<Connection<typeof GuardService>, 'close'> {
   const { client, close } = connect(GuardService, { address: options.address, token: options.token, name: 'guard' });
   return {
     close,
@@ -64,6 +65,14 @@ export function connectGuard(options: {
     async authorize(runGrant, callId, digest, signal) {
       const granted = await client.authorize(
         { runGrant, callId, digest },
+        { signal: signal as AbortSignal, deadlineMs: ANSWER_MS },
+      );
+      return { actionRecord: granted.actionRecord, catalog: granted.catalog, executionGrants: granted.executionGrants };
+    },
+
+    async authorizeUndo(runGrant, undoId, callId, signal) {
+      const granted = await client.authorizeUndo(
+        { runGrant, undoId, callId },
         { signal: signal as AbortSignal, deadlineMs: ANSWER_MS },
       );
       return { actionRecord: granted.actionRecord, catalog: granted.catalog, executionGrants: granted.executionGrants };

@@ -1,5 +1,6 @@
 import { type Kysely, sql, type Transaction } from 'kysely';
 import type { DecideApprovalSignal, PauseSignal, RaiseBudgetSignal } from '#domain/run-workflow.ts';
+import type { UndoInput } from '#domain/undo.ts';
 import type { Database, OutboxKind } from './tables.ts';
 import { withTenant } from './tenant.ts';
 
@@ -8,7 +9,8 @@ export type Owed =
   | { readonly kind: 'start' | 'cancel'; readonly runId: string; readonly payload?: Readonly<Record<string, never>> }
   | { readonly kind: 'decide_approval'; readonly runId: string; readonly payload: DecideApprovalSignal }
   | { readonly kind: 'raise_budget'; readonly runId: string; readonly payload: RaiseBudgetSignal }
-  | { readonly kind: 'pause' | 'resume'; readonly runId: string; readonly payload: PauseSignal };
+  | { readonly kind: 'pause' | 'resume'; readonly runId: string; readonly payload: PauseSignal }
+  | { readonly kind: 'undo'; readonly runId: string; readonly payload: Pick<UndoInput, 'undo' | 'calls'> };
 
 /** Writes one row in the transaction of the thing itself; returns its id, which `deliver` takes after the commit. */
 export async function enqueue(trx: Transaction<Database>, tenant: string, owed: Owed): Promise<number> {
@@ -30,7 +32,8 @@ export interface Claimed {
 }
 
 /**
- * Claims rows for `holdMs`: of each run the oldest undelivered one only, so that what a run is told keeps its order.
+ * Claims rows for `holdMs`: of each run the oldest undelivered one only, so that what a run is told keeps its order. An
+ * undo is a workflow of its own and waits for nothing.
  * With ids: rows of their runs up to them, whether due or not; else every row that is due. Rows another deliverer holds
  * are left alone.
  */
@@ -50,8 +53,8 @@ export async function claim(
       with chosen as materialized (
         select o.id from outbox o
         where o.delivered_at is null and (o.held_until is null or o.held_until <= now()) and ${wanted}
-          and not exists (
-            select from outbox e where e.delivered_at is null and e.run_id = o.run_id and e.id < o.id)
+          and (o.kind = 'undo' or not exists (
+            select from outbox e where e.delivered_at is null and e.run_id = o.run_id and e.id < o.id))
         order by o.id limit ${options.limit} for update skip locked)
       update outbox u set attempts = u.attempts + 1, held_until = now() + ${options.holdMs} * interval '1 millisecond'
       from chosen where u.id = chosen.id

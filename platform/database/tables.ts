@@ -2,6 +2,7 @@ import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { Usage } from '#domain/conversation.ts';
 import type { RunLimits, RunStatus, StopReason, Waits } from '#domain/run.ts';
 import type { Change, ToolDescriptor } from '#domain/tools.ts';
+import type { UndoState } from '#domain/undo.ts';
 
 /**
  * The platform's tables as kysely sees them; platform/database/migrations is the truth and says what each is for.
@@ -21,6 +22,8 @@ export interface Database {
   approval_decisions: DecisionsTable;
   ledger_accounts: AccountsTable;
   ledger_entries: EntriesTable;
+  agent_run_undos: UndosTable;
+  agent_run_undo_steps: UndoStepsTable;
   outbox: OutboxTable;
   audit_log: AuditTable;
 }
@@ -256,7 +259,35 @@ export interface EntriesTable {
   at: At;
 }
 
-export type OutboxKind = 'start' | 'decide_approval' | 'raise_budget' | 'pause' | 'resume' | 'cancel';
+export interface UndosTable {
+  tenant: string;
+  id: string;
+  run_id: string;
+  request_id: string;
+  call_ids: string[];
+  reason: string;
+  requested_by: string;
+  created_at: At;
+}
+
+export interface UndoStepsTable {
+  tenant: string;
+  undo_id: string;
+  run_id: string;
+  call_id: string;
+  ordinal: number;
+  tool: string;
+  state: UndoState;
+  attempts: Generated<number>;
+  digest: OrNull<string>;
+  authorized_at: AtOrNull;
+  change: JsonOrNull<Change>;
+  error_code: OrNull<string>;
+  error_message: OrNull<string>;
+  ended_at: AtOrNull;
+}
+
+export type OutboxKind = 'start' | 'decide_approval' | 'raise_budget' | 'pause' | 'resume' | 'cancel' | 'undo';
 
 export interface OutboxTable {
   tenant: string;

@@ -11,6 +11,7 @@ import {
   RUN_WORKFLOW,
   type RunInput,
 } from '#domain/run-workflow.ts';
+import { UNDO_WORKFLOW, type UndoInput, undoWorkflowIdOf } from '#domain/undo.ts';
 import { type Claimed, claim, markDelivered, markFailed } from '#platform/database/outbox.ts';
 import type { Database, OutboxKind, RunsTable } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
@@ -93,6 +94,7 @@ async function send(deps: DeliverDeps, tenant: string, row: Claimed, deadline: D
   );
   if (run === undefined) return 'There is no such run.';
   if (row.kind === 'start') return run.closed_at === null ? start(deps.temporal, run, deadline) : 'The run has closed.';
+  if (row.kind === 'undo') return startUndo(deps.temporal, run, row.payload, deadline);
   const handle = deps.temporal.client.workflow.getHandle(workflowIdOf(row.run_id));
   const signal = SIGNALS[row.kind];
   try {
@@ -138,6 +140,38 @@ async function start(temporal: Temporal, run: Selectable<RunsTable>, deadline: D
           `- started by: ${run.started_by}`,
           `- request: ${run.request_id}`,
         ].join('\n'),
+        priority: { fairnessKey: run.tenant },
+      }),
+    );
+  } catch (error) {
+    // It was started by an attempt whose answer was lost.
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+  }
+  return null;
+}
+
+async function startUndo(
+  temporal: Temporal,
+  run: Selectable<RunsTable>,
+  payload: Readonly<Record<string, unknown>>,
+  deadline: Date,
+): Promise<string | null> {
+  const { undo, calls } = payload as unknown as Pick<UndoInput, 'undo' | 'calls'>;
+  const input: UndoInput = { tenant: run.tenant, run: run.id, undo, calls };
+  try {
+    await temporal.within(deadline, () =>
+      temporal.client.workflow.start(UNDO_WORKFLOW, {
+        workflowId: undoWorkflowIdOf(undo),
+        taskQueue: RUN_TASK_QUEUE,
+        args: [input],
+        workflowIdReusePolicy: 'REJECT_DUPLICATE',
+        workflowIdConflictPolicy: 'FAIL',
+        typedSearchAttributes: new TypedSearchAttributes([
+          { key: SEARCH_ATTRIBUTES.tenant, value: run.tenant },
+          { key: SEARCH_ATTRIBUTES.agentName, value: run.agent },
+        ]),
+        memo: { tenant: run.tenant, run: run.id },
+        staticSummary: `undo of ${calls.length} effects of run ${run.id}`,
         priority: { fairnessKey: run.tenant },
       }),
     );

@@ -4,6 +4,7 @@ import { type BoundService, bind } from '#platform/grpc/bind.ts';
 import type { Role } from '#platform/identity/principal.ts';
 import type { GuardDeps } from './deps.ts';
 import { authorize } from './rpc/authorize.ts';
+import { authorizeUndo } from './rpc/authorize-undo.ts';
 import { confirmDecision } from './rpc/confirm-decision.ts';
 import { decide } from './rpc/decide.ts';
 import { decideAndWait } from './rpc/decide-and-wait.ts';
@@ -20,10 +21,11 @@ const DECIDERS: readonly Role[] = ['approver', 'user', 'operator', 'admin', 'aud
 /** What workers ask before anything runs. */
 export function guardService(deps: GuardDeps): BoundService {
   return bind(GuardService, {
-    roles: { judge: WORKERS, authorize: WORKERS, confirmDecision: WORKERS },
+    roles: { judge: WORKERS, authorize: WORKERS, authorizeUndo: WORKERS, confirmDecision: WORKERS },
     handlers: {
       judge: (ctx, request) => judge(ctx, deps, request),
       authorize: (ctx, request) => authorize(ctx, deps, request),
+      authorizeUndo: (ctx, request) => authorizeUndo(ctx, deps, request),
       confirmDecision: (ctx, request) => confirmDecision(ctx, deps, request),
     },
   });

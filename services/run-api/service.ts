@@ -10,6 +10,7 @@ import { getAgent } from './rpc/get-agent.ts';
 import { getRun } from './rpc/get-run.ts';
 import { getTenant } from './rpc/get-tenant.ts';
 import { getToolCall } from './rpc/get-tool-call.ts';
+import { getUndo } from './rpc/get-undo.ts';
 import { listAgents } from './rpc/list-agents.ts';
 import { listRuns } from './rpc/list-runs.ts';
 import { listSteps } from './rpc/list-steps.ts';
@@ -17,12 +18,13 @@ import { pauseRun } from './rpc/pause-run.ts';
 import { raiseBudget } from './rpc/raise-budget.ts';
 import { resumeRun } from './rpc/resume-run.ts';
 import { startRun } from './rpc/start-run.ts';
+import { undoRun } from './rpc/undo-run.ts';
 import { updateTenant } from './rpc/update-tenant.ts';
 import { watchRun } from './rpc/watch-run.ts';
 
 const STARTERS: readonly Role[] = ['service', 'operator', 'admin', 'user'];
 /** Reading and steering: which runs, `access.ts` says. */
-const RAISERS: readonly Role[] = ['operator', 'admin'];
+const OPERATORS: readonly Role[] = ['operator', 'admin'];
 const ADMINS: readonly Role[] = ['admin'];
 const SETTINGS_READERS: readonly Role[] = ['admin', 'operator', 'auditor'];
 
@@ -39,7 +41,9 @@ export function runService(deps: RunApiDeps): BoundService {
       cancelRun: MEMBERS,
       pauseRun: MEMBERS,
       resumeRun: MEMBERS,
-      raiseBudget: RAISERS,
+      raiseBudget: OPERATORS,
+      undoRun: OPERATORS,
+      getUndo: MEMBERS,
     },
     handlers: {
       startRun: (ctx, request) => startRun(ctx, deps, request),
@@ -52,6 +56,8 @@ export function runService(deps: RunApiDeps): BoundService {
       pauseRun: (ctx, request) => pauseRun(ctx, deps, request),
       resumeRun: (ctx, request) => resumeRun(ctx, deps, request),
       raiseBudget: (ctx, request) => raiseBudget(ctx, deps, request),
+      undoRun: (ctx, request) => undoRun(ctx, deps, request),
+      getUndo: (ctx, request) => getUndo(ctx, deps, request),
     },
   });
 }

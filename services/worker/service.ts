@@ -91,6 +91,7 @@ export async function startWorkerService(
       model: wrap.model?.(model) ?? model,
       guard: wrap.guard?.(guard) ?? guard,
       catalogs: wrap.catalogs?.(catalogs) ?? catalogs,
+      undo: { guard, catalogs },
       push,
       log,
     },

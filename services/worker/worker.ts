@@ -8,11 +8,14 @@ import { type CloseRunDeps, createCloseRun } from '#activities/journal/close-run
 import { createThink } from '#activities/model/think.ts';
 import type { StopPush } from '#activities/run-context.ts';
 import { createAct } from '#activities/tools/act.ts';
+import { createUndoCall } from '#activities/undo/undo-call.ts';
 import type { ModelPort } from '#domain/ports/model.ts';
 import type { RunActivities } from '#domain/ports/run-activities.ts';
 import type { CallStore, CloseStore, TurnStore } from '#domain/ports/run-store.ts';
 import type { CatalogPort, GuardPort } from '#domain/ports/services.ts';
+import type { UndoCatalogPort, UndoGuardPort } from '#domain/ports/undo.ts';
 import { MAINTENANCE_TASK_QUEUE, RUN_TASK_QUEUE } from '#domain/run-workflow.ts';
+import type { UndoActivities } from '#domain/undo.ts';
 import { createCallStore } from '#platform/database/calls.ts';
 import { createCloseStore } from '#platform/database/closing.ts';
 import type { Notifier } from '#platform/database/notify.ts';
@@ -20,6 +23,7 @@ import { readRun, verifyRow } from '#platform/database/run-row.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import { createTurnStore } from '#platform/database/turns.ts';
+import { createUndoStore } from '#platform/database/undos.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
 import { tracingPlugin } from '#platform/telemetry/tracing.ts';
 import type { Temporal } from '#platform/temporal/client.ts';
@@ -35,6 +39,8 @@ export interface WorkerParts {
   readonly model: ModelPort;
   readonly guard: GuardPort;
   readonly catalogs: CatalogPort;
+  /** What undoing calls. */
+  readonly undo: { readonly guard: UndoGuardPort; readonly catalogs: UndoCatalogPort };
   readonly push: StopPush;
   readonly log: Logger;
   readonly turns?: TurnStore;
@@ -88,6 +94,12 @@ export function createRunActivities(parts: WorkerParts): RunActivities & { reado
   };
 }
 
+/** The activities of undos over their parts. */
+export function createUndoActivities(parts: WorkerParts): UndoActivities {
+  const log = { warn: (message: string, facts: Readonly<Record<string, unknown>>) => parts.log.warn(facts, message) };
+  return { undoCall: createUndoCall({ store: createUndoStore(parts), ...parts.undo, log }) };
+}
+
 /** Starts the workers of this process; `run` ends when `shutdown` was called and what was under way is done. */
 export async function startWorkers(
   parts: WorkerParts,
@@ -115,7 +127,7 @@ export async function startWorkers(
   const runs = await Worker.create({
     ...common,
     taskQueue: RUN_TASK_QUEUE,
-    activities,
+    activities: { ...activities, ...createUndoActivities(parts) },
     maxConcurrentActivityTaskExecutions: options.slots,
     maxCachedWorkflows: options.cachedRuns,
     // A dead worker's runs go to another one a second later, not ten.

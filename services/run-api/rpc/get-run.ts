@@ -7,6 +7,7 @@ import type { CallContext } from '#platform/grpc/bind.ts';
 import { Checks } from '../checks.ts';
 import type { RunApiDeps } from '../deps.ts';
 import { readRun } from '../run-rows.ts';
+import { standingsOf, toUndoState } from '../undoing/undos.ts';
 import { changeWriter } from '../views/change.ts';
 import { toRun } from '../views/run.ts';
 
@@ -51,10 +52,12 @@ async function effectsOf(trx: Transaction<Database>, run: string): Promise<Messa
     .orderBy('i.ordinal')
     .limit(MOST_EFFECTS)
     .execute();
+  const undos = await standingsOf(trx, run);
   const write = changeWriter();
   return rows.map((row) => {
     // Of an unknown outcome all that can be said is what was meant to happen.
     const change = row.change ?? (row.state === 'outcome_unknown' ? row.preview : null);
+    const undo = undos.get(row.call_id);
     return {
       callId: row.call_id,
       tool: row.tool,
@@ -63,6 +66,7 @@ async function effectsOf(trx: Transaction<Database>, run: string): Promise<Messa
       approvedBy: row.verdict === 'ask' ? (row.decided_by ?? '') : 'policy',
       digest: row.digest ?? '',
       certain: row.state === 'done',
+      ...(undo === undefined ? {} : { undoState: toUndoState(undo.state), undoneBy: undo.requested_by }),
     };
   });
 }

@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file steward/guard/v1/guard_service.proto.
  */
 export const file_steward_guard_v1_guard_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRzdGV3YXJkL2d1YXJkL3YxL2d1YXJkX3NlcnZpY2UucHJvdG8SEHN0ZXdhcmQuZ3VhcmQudjEiaAoMUHJvcG9zZWRDYWxsEg8KB2NhbGxfaWQYASABKAkSDAoEdG9vbBgCIAEoCRIRCglhcmdzX2pzb24YAyABKAkSEwoLcHJvdmlkZXJfaWQYBCABKAkSEQoJbWFsZm9ybWVkGAUgASgJIl4KDEp1ZGdlUmVxdWVzdBIRCglydW5fZ3JhbnQYASABKAkSDAoEdHVybhgCIAEoBRItCgVjYWxscxgDIAMoCzIeLnN0ZXdhcmQuZ3VhcmQudjEuUHJvcG9zZWRDYWxsIpoCCgpKdWRnZWRDYWxsEg8KB2NhbGxfaWQYASABKAkSLgoHdmVyZGljdBgCIAEoDjIdLnN0ZXdhcmQuZ3VhcmQudjEuVmVyZGljdEtpbmQSDAoEY29kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkSEwoLYXBwcm92YWxfaWQYBSABKAkSDAoEdGllchgGIAEoBRIuCgpleHBpcmVzX2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZkaWdlc3QYCCABKAkSFQoNcmVzb3VyY2Vfa2V5cxgJIAMoCRIOCgZlZmZlY3QYCiABKAgSDwoHY2F0YWxvZxgLIAEoCRISCgp0aW1lb3V0X21zGAwgASgFIlUKDUp1ZGdlUmVzcG9uc2USKwoFY2FsbHMYASADKAsyHC5zdGV3YXJkLmd1YXJkLnYxLkp1ZGdlZENhbGwSFwoPcG9saWN5X3NldF9oYXNoGAIgASgJIkYKEEF1dGhvcml6ZVJlcXVlc3QSEQoJcnVuX2dyYW50GAEgASgJEg8KB2NhbGxfaWQYAiABKAkSDgoGZGlnZXN0GAMgASgJIpYBChFBdXRob3JpemVSZXNwb25zZRIVCg1hY3Rpb25fcmVjb3JkGAEgASgMEg8KB2NhdGFsb2cYAiABKAkSGAoQZXhlY3V0aW9uX2dyYW50cxgDIAMoCRIuCgpleHBpcmVzX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhdHRlbXB0GAUgASgFIlkKFkNvbmZpcm1EZWNpc2lvblJlcXVlc3QSEQoJcnVuX2dyYW50GAEgASgJEhMKC2FwcHJvdmFsX2lkGAIgASgJEhcKD3NpZ25lZF9kZWNpc2lvbhgDIAEoCSKjAQoXQ29uZmlybURlY2lzaW9uUmVzcG9uc2USLgoFc3RhdGUYASABKA4yHy5zdGV3YXJkLmd1YXJkLnYxLkFwcHJvdmFsU3RhdGUSDwoHY2FsbF9pZBgCIAEoCRIOCgZkaWdlc3QYAyABKAkSEgoKZGVjaWRlZF9ieRgEIAEoCRIOCgZyZWFzb24YBSABKAkSEwoLZGVjaXNpb25faWQYBiABKAkqcAoLVmVyZGljdEtpbmQSHAoYVkVSRElDVF9LSU5EX1VOU1BFQ0lGSUVEEAASFgoSVkVSRElDVF9LSU5EX0FMTE9XEAESFQoRVkVSRElDVF9LSU5EX0RFTlkQAhIUChBWRVJESUNUX0tJTkRfQVNLEAMqtQEKDUFwcHJvdmFsU3RhdGUSHgoaQVBQUk9WQUxfU1RBVEVfVU5TUEVDSUZJRUQQABIXChNBUFBST1ZBTF9TVEFURV9PUEVOEAESGwoXQVBQUk9WQUxfU1RBVEVfQVBQUk9WRUQQAhIZChVBUFBST1ZBTF9TVEFURV9ERU5JRUQQAxIaChZBUFBST1ZBTF9TVEFURV9FWFBJUkVEEAQSFwoTQVBQUk9WQUxfU1RBVEVfVk9JRBAFMpYCCgxHdWFyZFNlcnZpY2USSAoFSnVkZ2USHi5zdGV3YXJkLmd1YXJkLnYxLkp1ZGdlUmVxdWVzdBofLnN0ZXdhcmQuZ3VhcmQudjEuSnVkZ2VSZXNwb25zZRJUCglBdXRob3JpemUSIi5zdGV3YXJkLmd1YXJkLnYxLkF1dGhvcml6ZVJlcXVlc3QaIy5zdGV3YXJkLmd1YXJkLnYxLkF1dGhvcml6ZVJlc3BvbnNlEmYKD0NvbmZpcm1EZWNpc2lvbhIoLnN0ZXdhcmQuZ3VhcmQudjEuQ29uZmlybURlY2lzaW9uUmVxdWVzdBopLnN0ZXdhcmQuZ3VhcmQudjEuQ29uZmlybURlY2lzaW9uUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("CiRzdGV3YXJkL2d1YXJkL3YxL2d1YXJkX3NlcnZpY2UucHJvdG8SEHN0ZXdhcmQuZ3VhcmQudjEiaAoMUHJvcG9zZWRDYWxsEg8KB2NhbGxfaWQYASABKAkSDAoEdG9vbBgCIAEoCRIRCglhcmdzX2pzb24YAyABKAkSEwoLcHJvdmlkZXJfaWQYBCABKAkSEQoJbWFsZm9ybWVkGAUgASgJIl4KDEp1ZGdlUmVxdWVzdBIRCglydW5fZ3JhbnQYASABKAkSDAoEdHVybhgCIAEoBRItCgVjYWxscxgDIAMoCzIeLnN0ZXdhcmQuZ3VhcmQudjEuUHJvcG9zZWRDYWxsIpoCCgpKdWRnZWRDYWxsEg8KB2NhbGxfaWQYASABKAkSLgoHdmVyZGljdBgCIAEoDjIdLnN0ZXdhcmQuZ3VhcmQudjEuVmVyZGljdEtpbmQSDAoEY29kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkSEwoLYXBwcm92YWxfaWQYBSABKAkSDAoEdGllchgGIAEoBRIuCgpleHBpcmVzX2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZkaWdlc3QYCCABKAkSFQoNcmVzb3VyY2Vfa2V5cxgJIAMoCRIOCgZlZmZlY3QYCiABKAgSDwoHY2F0YWxvZxgLIAEoCRISCgp0aW1lb3V0X21zGAwgASgFIlUKDUp1ZGdlUmVzcG9uc2USKwoFY2FsbHMYASADKAsyHC5zdGV3YXJkLmd1YXJkLnYxLkp1ZGdlZENhbGwSFwoPcG9saWN5X3NldF9oYXNoGAIgASgJIkYKEEF1dGhvcml6ZVJlcXVlc3QSEQoJcnVuX2dyYW50GAEgASgJEg8KB2NhbGxfaWQYAiABKAkSDgoGZGlnZXN0GAMgASgJIpYBChFBdXRob3JpemVSZXNwb25zZRIVCg1hY3Rpb25fcmVjb3JkGAEgASgMEg8KB2NhdGFsb2cYAiABKAkSGAoQZXhlY3V0aW9uX2dyYW50cxgDIAMoCRIuCgpleHBpcmVzX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhdHRlbXB0GAUgASgFIksKFEF1dGhvcml6ZVVuZG9SZXF1ZXN0EhEKCXJ1bl9ncmFudBgBIAEoCRIPCgd1bmRvX2lkGAIgASgJEg8KB2NhbGxfaWQYAyABKAkimgEKFUF1dGhvcml6ZVVuZG9SZXNwb25zZRIVCg1hY3Rpb25fcmVjb3JkGAEgASgMEg8KB2NhdGFsb2cYAiABKAkSGAoQZXhlY3V0aW9uX2dyYW50cxgDIAMoCRIuCgpleHBpcmVzX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhdHRlbXB0GAUgASgFIlkKFkNvbmZpcm1EZWNpc2lvblJlcXVlc3QSEQoJcnVuX2dyYW50GAEgASgJEhMKC2FwcHJvdmFsX2lkGAIgASgJEhcKD3NpZ25lZF9kZWNpc2lvbhgDIAEoCSKjAQoXQ29uZmlybURlY2lzaW9uUmVzcG9uc2USLgoFc3RhdGUYASABKA4yHy5zdGV3YXJkLmd1YXJkLnYxLkFwcHJvdmFsU3RhdGUSDwoHY2FsbF9pZBgCIAEoCRIOCgZkaWdlc3QYAyABKAkSEgoKZGVjaWRlZF9ieRgEIAEoCRIOCgZyZWFzb24YBSABKAkSEwoLZGVjaXNpb25faWQYBiABKAkqcAoLVmVyZGljdEtpbmQSHAoYVkVSRElDVF9LSU5EX1VOU1BFQ0lGSUVEEAASFgoSVkVSRElDVF9LSU5EX0FMTE9XEAESFQoRVkVSRElDVF9LSU5EX0RFTlkQAhIUChBWRVJESUNUX0tJTkRfQVNLEAMqtQEKDUFwcHJvdmFsU3RhdGUSHgoaQVBQUk9WQUxfU1RBVEVfVU5TUEVDSUZJRUQQABIXChNBUFBST1ZBTF9TVEFURV9PUEVOEAESGwoXQVBQUk9WQUxfU1RBVEVfQVBQUk9WRUQQAhIZChVBUFBST1ZBTF9TVEFURV9ERU5JRUQQAxIaChZBUFBST1ZBTF9TVEFURV9FWFBJUkVEEAQSFwoTQVBQUk9WQUxfU1RBVEVfVk9JRBAFMvgCCgxHdWFyZFNlcnZpY2USSAoFSnVkZ2USHi5zdGV3YXJkLmd1YXJkLnYxLkp1ZGdlUmVxdWVzdBofLnN0ZXdhcmQuZ3VhcmQudjEuSnVkZ2VSZXNwb25zZRJUCglBdXRob3JpemUSIi5zdGV3YXJkLmd1YXJkLnYxLkF1dGhvcml6ZVJlcXVlc3QaIy5zdGV3YXJkLmd1YXJkLnYxLkF1dGhvcml6ZVJlc3BvbnNlEmAKDUF1dGhvcml6ZVVuZG8SJi5zdGV3YXJkLmd1YXJkLnYxLkF1dGhvcml6ZVVuZG9SZXF1ZXN0Gicuc3Rld2FyZC5ndWFyZC52MS5BdXRob3JpemVVbmRvUmVzcG9uc2USZgoPQ29uZmlybURlY2lzaW9uEiguc3Rld2FyZC5ndWFyZC52MS5Db25maXJtRGVjaXNpb25SZXF1ZXN0Gikuc3Rld2FyZC5ndWFyZC52MS5Db25maXJtRGVjaXNpb25SZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * @generated from message steward.guard.v1.ProposedCall
@@ -265,6 +265,78 @@ export const AuthorizeResponseSchema: GenMessage<AuthorizeResponse> = /*@__PURE_
   messageDesc(file_steward_guard_v1_guard_service, 5);
 
 /**
+ * @generated from message steward.guard.v1.AuthorizeUndoRequest
+ */
+export type AuthorizeUndoRequest = Message<"steward.guard.v1.AuthorizeUndoRequest"> & {
+  /**
+   * @generated from field: string run_grant = 1;
+   */
+  runGrant: string;
+
+  /**
+   * @generated from field: string undo_id = 2;
+   */
+  undoId: string;
+
+  /**
+   * The call whose effect is to be undone.
+   *
+   * @generated from field: string call_id = 3;
+   */
+  callId: string;
+};
+
+/**
+ * Describes the message steward.guard.v1.AuthorizeUndoRequest.
+ * Use `create(AuthorizeUndoRequestSchema)` to create a new message.
+ */
+export const AuthorizeUndoRequestSchema: GenMessage<AuthorizeUndoRequest> = /*@__PURE__*/
+  messageDesc(file_steward_guard_v1_guard_service, 6);
+
+/**
+ * @generated from message steward.guard.v1.AuthorizeUndoResponse
+ */
+export type AuthorizeUndoResponse = Message<"steward.guard.v1.AuthorizeUndoResponse"> & {
+  /**
+   * Kind `undo`; its key hangs on the effect's, so that two undos of one effect are one.
+   *
+   * @generated from field: bytes action_record = 1;
+   */
+  actionRecord: Uint8Array;
+
+  /**
+   * @generated from field: string catalog = 2;
+   */
+  catalog: string;
+
+  /**
+   * JWT, aud = catalog, typ execution-grant+jwt.
+   *
+   * @generated from field: repeated string execution_grants = 3;
+   */
+  executionGrants: string[];
+
+  /**
+   * @generated from field: google.protobuf.Timestamp expires_at = 4;
+   */
+  expiresAt?: Timestamp | undefined;
+
+  /**
+   * 1 for the first attempt.
+   *
+   * @generated from field: int32 attempt = 5;
+   */
+  attempt: number;
+};
+
+/**
+ * Describes the message steward.guard.v1.AuthorizeUndoResponse.
+ * Use `create(AuthorizeUndoResponseSchema)` to create a new message.
+ */
+export const AuthorizeUndoResponseSchema: GenMessage<AuthorizeUndoResponse> = /*@__PURE__*/
+  messageDesc(file_steward_guard_v1_guard_service, 7);
+
+/**
  * @generated from message steward.guard.v1.ConfirmDecisionRequest
  */
 export type ConfirmDecisionRequest = Message<"steward.guard.v1.ConfirmDecisionRequest"> & {
@@ -291,7 +363,7 @@ export type ConfirmDecisionRequest = Message<"steward.guard.v1.ConfirmDecisionRe
  * Use `create(ConfirmDecisionRequestSchema)` to create a new message.
  */
 export const ConfirmDecisionRequestSchema: GenMessage<ConfirmDecisionRequest> = /*@__PURE__*/
-  messageDesc(file_steward_guard_v1_guard_service, 6);
+  messageDesc(file_steward_guard_v1_guard_service, 8);
 
 /**
  * @generated from message steward.guard.v1.ConfirmDecisionResponse
@@ -335,7 +407,7 @@ export type ConfirmDecisionResponse = Message<"steward.guard.v1.ConfirmDecisionR
  * Use `create(ConfirmDecisionResponseSchema)` to create a new message.
  */
 export const ConfirmDecisionResponseSchema: GenMessage<ConfirmDecisionResponse> = /*@__PURE__*/
-  messageDesc(file_steward_guard_v1_guard_service, 7);
+  messageDesc(file_steward_guard_v1_guard_service, 9);
 
 /**
  * @generated from enum steward.guard.v1.VerdictKind
@@ -452,6 +524,21 @@ export const GuardService: GenService<{
     methodKind: "unary";
     input: typeof AuthorizeRequestSchema;
     output: typeof AuthorizeResponseSchema;
+  },
+  /**
+   * The last look before an effect of a closed run is undone. What is to be undone, and who asked for it, stands in the
+   * undo that run-api wrote: the worker only names it. Builds the one action record of the effect's undo, marks the step
+   * started and mints an execution grant for it valid for at most two minutes, for this attempt alone.
+   * NOT_FOUND: the undo has no such step in this run. FAILED_PRECONDITION (WRONG_STATE): the run is not closed, the step has
+   * ended, or the effect is not one that can be undone; (TOOL_CHANGED): the tool is not as it was when it did it.
+   * PERMISSION_DENIED: the run grant does not fit.
+   *
+   * @generated from rpc steward.guard.v1.GuardService.AuthorizeUndo
+   */
+  authorizeUndo: {
+    methodKind: "unary";
+    input: typeof AuthorizeUndoRequestSchema;
+    output: typeof AuthorizeUndoResponseSchema;
   },
   /**
    * What was decided about an approval. A signed decision is verified and recorded first, like one given by Decide.

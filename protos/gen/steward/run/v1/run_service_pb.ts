@@ -14,7 +14,7 @@ import type { JsonObject, Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file steward/run/v1/run_service.proto.
  */
 export const file_steward_run_v1_run_service: GenFile = /*@__PURE__*/
-  fileDesc("CiBzdGV3YXJkL3J1bi92MS9ydW5fc2VydmljZS5wcm90bxIOc3Rld2FyZC5ydW4udjEijgEKBkxpbWl0cxITCgttb2RlbF9jYWxscxgBIAEoBRISCgp0b29sX2NhbGxzGAIgASgFEhsKE3Rvb2xfY2FsbHNfcGVyX3R1cm4YAyABKAUSDgoGdG9rZW5zGAQgASgDEi4KC2FjdGl2ZV90aW1lGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIm8KCU5hcnJvd2luZxINCgV0b29scxgBIAMoCRIYChBidWRnZXRfbWljcm9fdXNkGAIgASgDEhEKCXJlc291cmNlcxgDIAMoCRImCgZsaW1pdHMYBCABKAsyFi5zdGV3YXJkLnJ1bi52MS5MaW1pdHMiuwEKBENvc3QSGAoQYnVkZ2V0X21pY3JvX3VzZBgBIAEoAxIZChFzZXR0bGVkX21pY3JvX3VzZBgCIAEoAxIaChJyZXNlcnZlZF9taWNyb191c2QYAyABKAMSFAoMaW5wdXRfdG9rZW5zGAQgASgDEhUKDW91dHB1dF90b2tlbnMYBSABKAMSGQoRY2FjaGVfcmVhZF90b2tlbnMYBiABKAMSGgoSY2FjaGVfd3JpdGVfdG9rZW5zGAcgASgDIuMECgNSdW4SCgoCaWQYASABKAkSDgoGdGVuYW50GAIgASgJEg0KBWFnZW50GAMgASgJEhIKCmFnZW50X2hhc2gYBCABKAkSEwoLYWN0aW5nX3VzZXIYBSABKAkSEgoKc3RhcnRlZF9ieRgGIAEoCRINCgVpbnB1dBgHIAEoCRIvCgZsYWJlbHMYCCADKAsyHy5zdGV3YXJkLnJ1bi52MS5SdW4uTGFiZWxzRW50cnkSKQoGc3RhdHVzGAkgASgOMhkuc3Rld2FyZC5ydW4udjEuUnVuU3RhdHVzEhMKC3N0b3BfcmVhc29uGAogASgJEiIKBGNvc3QYCyABKAsyFC5zdGV3YXJkLnJ1bi52MS5Db3N0Eg0KBXR1cm5zGAwgASgFEhIKCnRvb2xfY2FsbHMYDSABKAUSLgoKY3JlYXRlZF9hdBgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJY2xvc2VkX2F0GA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdvdXRjb21lGBAgASgJEg0KBW1vZGVsGBEgASgJEhMKC3dvcmtmbG93X2lkGBIgASgJEhMKC3RlbXBvcmFsX3VpGBMgASgJEgwKBGhlYWQYFCABKAMSFgoOb3Blbl9hcHByb3ZhbHMYFSADKAkSLwoLd2FpdHNfdW50aWwYFiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEigQIKD1N0YXJ0UnVuUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg4KBnRlbmFudBgCIAEoCRINCgVhZ2VudBgDIAEoCRISCgphZ2VudF9oYXNoGAQgASgJEg0KBWlucHV0GAUgASgJEjsKBmxhYmVscxgGIAMoCzIrLnN0ZXdhcmQucnVuLnYxLlN0YXJ0UnVuUmVxdWVzdC5MYWJlbHNFbnRyeRIsCgluYXJyb3dpbmcYByABKAsyGS5zdGV3YXJkLnJ1bi52MS5OYXJyb3dpbmcaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJGChBTdGFydFJ1blJlc3BvbnNlEiAKA3J1bhgBIAEoCzITLnN0ZXdhcmQucnVuLnYxLlJ1bhIQCghyZXBlYXRlZBgCIAEoCCIfCg1HZXRSdW5SZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCSJbCg5HZXRSdW5SZXNwb25zZRIgCgNydW4YASABKAsyEy5zdGV3YXJkLnJ1bi52MS5SdW4SJwoHZWZmZWN0cxgCIAMoCzIWLnN0ZXdhcmQucnVuLnYxLkVmZmVjdCKaAQoGRWZmZWN0Eg8KB2NhbGxfaWQYASABKAkSDAoEdG9vbBgCIAEoCRIpCgZjaGFuZ2UYAyABKAsyGS5zdGV3YXJkLmNvbW1vbi52MS5DaGFuZ2USEAoIdW5kb2FibGUYBCABKAgSEwoLYXBwcm92ZWRfYnkYBSABKAkSDgoGZGlnZXN0GAYgASgJEg8KB2NlcnRhaW4YByABKAgi+gIKD0xpc3RSdW5zUmVxdWVzdBIOCgZ0ZW5hbnQYASABKAkSKwoIc3RhdHVzZXMYAiADKA4yGS5zdGV3YXJkLnJ1bi52MS5SdW5TdGF0dXMSDQoFYWdlbnQYAyABKAkSEwoLYWN0aW5nX3VzZXIYBCABKAkSOwoGbGFiZWxzGAUgAygLMisuc3Rld2FyZC5ydW4udjEuTGlzdFJ1bnNSZXF1ZXN0LkxhYmVsc0VudHJ5EgwKBHRvb2wYBiABKAkSMQoNY3JlYXRlZF9hZnRlchgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoOY3JlYXRlZF9iZWZvcmUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXBhZ2Vfc2l6ZRgJIAEoBRISCgpwYWdlX3Rva2VuGAogASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiTgoQTGlzdFJ1bnNSZXNwb25zZRIhCgRydW5zGAEgAygLMhMuc3Rld2FyZC5ydW4udjEuUnVuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJOCg9XYXRjaFJ1blJlcXVlc3QSDgoGcnVuX2lkGAEgASgJEhYKDmFmdGVyX3NlcXVlbmNlGAIgASgDEhMKC3RleHRfZGVsdGFzGAMgASgIItABChBXYXRjaFJ1blJlc3BvbnNlEikKBWV2ZW50GAEgASgLMhguc3Rld2FyZC5ydW4udjEuUnVuRXZlbnRIABIvCgp0ZXh0X2RlbHRhGAIgASgLMhkuc3Rld2FyZC5ydW4udjEuVGV4dERlbHRhSAASLgoJaGVhcnRiZWF0GAMgASgLMhkuc3Rld2FyZC5ydW4udjEuSGVhcnRiZWF0SAASKAoGcmVzeW5jGAQgASgLMhYuc3Rld2FyZC5ydW4udjEuUmVzeW5jSABCBgoEaXRlbSKaAQoIUnVuRXZlbnQSEAoIc2VxdWVuY2UYASABKAMSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEa2luZBgDIAEoCRIMCgR0dXJuGAQgASgFEg8KB2NhbGxfaWQYBSABKAkSJQoEZGF0YRgGIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QiSAoJVGV4dERlbHRhEgwKBHR1cm4YASABKAUSDwoHYXR0ZW1wdBgCIAEoBRIOCgZvZmZzZXQYAyABKAUSDAoEdGV4dBgEIAEoCSIZCglIZWFydGJlYXQSDAoEaGVhZBgBIAEoAyIgCgZSZXN5bmMSFgoOYWZ0ZXJfc2VxdWVuY2UYASABKAMiRgoQQ2FuY2VsUnVuUmVxdWVzdBIOCgZydW5faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIOCgZyZWFzb24YAyABKAkiNQoRQ2FuY2VsUnVuUmVzcG9uc2USIAoDcnVuGAEgASgLMhMuc3Rld2FyZC5ydW4udjEuUnVuIkUKD1BhdXNlUnVuUmVxdWVzdBIOCgZydW5faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIOCgZyZWFzb24YAyABKAkiNAoQUGF1c2VSdW5SZXNwb25zZRIgCgNydW4YASABKAsyEy5zdGV3YXJkLnJ1bi52MS5SdW4iNgoQUmVzdW1lUnVuUmVxdWVzdBIOCgZydW5faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCSI1ChFSZXN1bWVSdW5SZXNwb25zZRIgCgNydW4YASABKAsyEy5zdGV3YXJkLnJ1bi52MS5SdW4iSQoQTGlzdFN0ZXBzUmVxdWVzdBIOCgZydW5faWQYASABKAkSEgoKYWZ0ZXJfc3RlcBgCIAEoBRIRCglwYWdlX3NpemUYAyABKAUiqgEKBFN0ZXASDgoGbnVtYmVyGAEgASgFEgwKBGtpbmQYAiABKAkSDAoEdHVybhgDIAEoBRIPCgdjYWxsX2lkGAQgASgJEhQKDGNvbnRlbnRfanNvbhgFIAEoCRIoCgR0aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5jb3N0X21pY3JvX3VzZBgHIAEoAxINCgVtb2RlbBgIIAEoCSJGChFMaXN0U3RlcHNSZXNwb25zZRIjCgVzdGVwcxgBIAMoCzIULnN0ZXdhcmQucnVuLnYxLlN0ZXASDAoEbW9yZRgCIAEoCCI1ChJHZXRUb29sQ2FsbFJlcXVlc3QSDgoGcnVuX2lkGAEgASgJEg8KB2NhbGxfaWQYAiABKAki6gQKCFRvb2xDYWxsEg4KBnJ1bl9pZBgBIAEoCRIPCgdjYWxsX2lkGAIgASgJEgwKBHR1cm4YAyABKAUSDwoHY2F0YWxvZxgEIAEoCRIMCgR0b29sGAUgASgJEhEKCXRvb2xfaGFzaBgGIAEoCRIRCglhcmdzX2pzb24YByABKAkSDwoHdmVyZGljdBgIIAEoCRIUCgx2ZXJkaWN0X2NvZGUYCSABKAkSCwoDd2h5GAogAygJEhMKC2FwcHJvdmFsX2lkGAsgASgJEhIKCmRlY2lkZWRfYnkYDCABKAkSFwoPZGVjaXNpb25fcmVhc29uGA0gASgJEg0KBXN0YXRlGA4gASgJEgsKA2tleRgPIAEoCRIOCgZkaWdlc3QYECABKAkSEAoIYXR0ZW1wdHMYESABKAUSEwoLcmVzdWx0X2pzb24YEiABKAkSKgoHcHJldmlldxgTIAEoCzIZLnN0ZXdhcmQuY29tbW9uLnYxLkNoYW5nZRIpCgZjaGFuZ2UYFCABKAsyGS5zdGV3YXJkLmNvbW1vbi52MS5DaGFuZ2USEAoIdW5kb2FibGUYFSABKAgSEgoKZXJyb3JfY29kZRgWIAEoCRIVCg1lcnJvcl9tZXNzYWdlGBcgASgJEi4KCnN0YXJ0ZWRfYXQYGCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZGVkX2F0GBkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIXCg9wb2xpY3lfc2V0X2hhc2gYGiABKAkSFgoOY29zdF9taWNyb191c2QYGyABKAMiPQoTR2V0VG9vbENhbGxSZXNwb25zZRImCgRjYWxsGAEgASgLMhguc3Rld2FyZC5ydW4udjEuVG9vbENhbGwiXwoSUmFpc2VCdWRnZXRSZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDWFkZF9taWNyb191c2QYAyABKAMSDgoGcmVhc29uGAQgASgJIjcKE1JhaXNlQnVkZ2V0UmVzcG9uc2USIAoDcnVuGAEgASgLMhMuc3Rld2FyZC5ydW4udjEuUnVuKq0CCglSdW5TdGF0dXMSGgoWUlVOX1NUQVRVU19VTlNQRUNJRklFRBAAEhYKElJVTl9TVEFUVVNfUEVORElORxABEhUKEVJVTl9TVEFUVVNfUVVFVUVEEAISFgoSUlVOX1NUQVRVU19SVU5OSU5HEAMSIAocUlVOX1NUQVRVU19BV0FJVElOR19BUFBST1ZBTBAEEhUKEVJVTl9TVEFUVVNfUEFVU0VEEAUSGAoUUlVOX1NUQVRVU19DT01QTEVURUQQBhIVChFSVU5fU1RBVFVTX0ZBSUxFRBAHEhgKFFJVTl9TVEFUVVNfQ0FOQ0VMTEVEEAgSHgoaUlVOX1NUQVRVU19CVURHRVRfRVhDRUVERUQQCRIZChVSVU5fU1RBVFVTX1RFUk1JTkFURUQQCjK5BgoKUnVuU2VydmljZRJNCghTdGFydFJ1bhIfLnN0ZXdhcmQucnVuLnYxLlN0YXJ0UnVuUmVxdWVzdBogLnN0ZXdhcmQucnVuLnYxLlN0YXJ0UnVuUmVzcG9uc2USRwoGR2V0UnVuEh0uc3Rld2FyZC5ydW4udjEuR2V0UnVuUmVxdWVzdBoeLnN0ZXdhcmQucnVuLnYxLkdldFJ1blJlc3BvbnNlEk0KCExpc3RSdW5zEh8uc3Rld2FyZC5ydW4udjEuTGlzdFJ1bnNSZXF1ZXN0GiAuc3Rld2FyZC5ydW4udjEuTGlzdFJ1bnNSZXNwb25zZRJPCghXYXRjaFJ1bhIfLnN0ZXdhcmQucnVuLnYxLldhdGNoUnVuUmVxdWVzdBogLnN0ZXdhcmQucnVuLnYxLldhdGNoUnVuUmVzcG9uc2UwARJQCglDYW5jZWxSdW4SIC5zdGV3YXJkLnJ1bi52MS5DYW5jZWxSdW5SZXF1ZXN0GiEuc3Rld2FyZC5ydW4udjEuQ2FuY2VsUnVuUmVzcG9uc2USTQoIUGF1c2VSdW4SHy5zdGV3YXJkLnJ1bi52MS5QYXVzZVJ1blJlcXVlc3QaIC5zdGV3YXJkLnJ1bi52MS5QYXVzZVJ1blJlc3BvbnNlElAKCVJlc3VtZVJ1bhIgLnN0ZXdhcmQucnVuLnYxLlJlc3VtZVJ1blJlcXVlc3QaIS5zdGV3YXJkLnJ1bi52MS5SZXN1bWVSdW5SZXNwb25zZRJQCglMaXN0U3RlcHMSIC5zdGV3YXJkLnJ1bi52MS5MaXN0U3RlcHNSZXF1ZXN0GiEuc3Rld2FyZC5ydW4udjEuTGlzdFN0ZXBzUmVzcG9uc2USVgoLR2V0VG9vbENhbGwSIi5zdGV3YXJkLnJ1bi52MS5HZXRUb29sQ2FsbFJlcXVlc3QaIy5zdGV3YXJkLnJ1bi52MS5HZXRUb29sQ2FsbFJlc3BvbnNlElYKC1JhaXNlQnVkZ2V0EiIuc3Rld2FyZC5ydW4udjEuUmFpc2VCdWRnZXRSZXF1ZXN0GiMuc3Rld2FyZC5ydW4udjEuUmFpc2VCdWRnZXRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_steward_common_v1_change]);
+  fileDesc("CiBzdGV3YXJkL3J1bi92MS9ydW5fc2VydmljZS5wcm90bxIOc3Rld2FyZC5ydW4udjEijgEKBkxpbWl0cxITCgttb2RlbF9jYWxscxgBIAEoBRISCgp0b29sX2NhbGxzGAIgASgFEhsKE3Rvb2xfY2FsbHNfcGVyX3R1cm4YAyABKAUSDgoGdG9rZW5zGAQgASgDEi4KC2FjdGl2ZV90aW1lGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIm8KCU5hcnJvd2luZxINCgV0b29scxgBIAMoCRIYChBidWRnZXRfbWljcm9fdXNkGAIgASgDEhEKCXJlc291cmNlcxgDIAMoCRImCgZsaW1pdHMYBCABKAsyFi5zdGV3YXJkLnJ1bi52MS5MaW1pdHMiuwEKBENvc3QSGAoQYnVkZ2V0X21pY3JvX3VzZBgBIAEoAxIZChFzZXR0bGVkX21pY3JvX3VzZBgCIAEoAxIaChJyZXNlcnZlZF9taWNyb191c2QYAyABKAMSFAoMaW5wdXRfdG9rZW5zGAQgASgDEhUKDW91dHB1dF90b2tlbnMYBSABKAMSGQoRY2FjaGVfcmVhZF90b2tlbnMYBiABKAMSGgoSY2FjaGVfd3JpdGVfdG9rZW5zGAcgASgDIuMECgNSdW4SCgoCaWQYASABKAkSDgoGdGVuYW50GAIgASgJEg0KBWFnZW50GAMgASgJEhIKCmFnZW50X2hhc2gYBCABKAkSEwoLYWN0aW5nX3VzZXIYBSABKAkSEgoKc3RhcnRlZF9ieRgGIAEoCRINCgVpbnB1dBgHIAEoCRIvCgZsYWJlbHMYCCADKAsyHy5zdGV3YXJkLnJ1bi52MS5SdW4uTGFiZWxzRW50cnkSKQoGc3RhdHVzGAkgASgOMhkuc3Rld2FyZC5ydW4udjEuUnVuU3RhdHVzEhMKC3N0b3BfcmVhc29uGAogASgJEiIKBGNvc3QYCyABKAsyFC5zdGV3YXJkLnJ1bi52MS5Db3N0Eg0KBXR1cm5zGAwgASgFEhIKCnRvb2xfY2FsbHMYDSABKAUSLgoKY3JlYXRlZF9hdBgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJY2xvc2VkX2F0GA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdvdXRjb21lGBAgASgJEg0KBW1vZGVsGBEgASgJEhMKC3dvcmtmbG93X2lkGBIgASgJEhMKC3RlbXBvcmFsX3VpGBMgASgJEgwKBGhlYWQYFCABKAMSFgoOb3Blbl9hcHByb3ZhbHMYFSADKAkSLwoLd2FpdHNfdW50aWwYFiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEigQIKD1N0YXJ0UnVuUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg4KBnRlbmFudBgCIAEoCRINCgVhZ2VudBgDIAEoCRISCgphZ2VudF9oYXNoGAQgASgJEg0KBWlucHV0GAUgASgJEjsKBmxhYmVscxgGIAMoCzIrLnN0ZXdhcmQucnVuLnYxLlN0YXJ0UnVuUmVxdWVzdC5MYWJlbHNFbnRyeRIsCgluYXJyb3dpbmcYByABKAsyGS5zdGV3YXJkLnJ1bi52MS5OYXJyb3dpbmcaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJGChBTdGFydFJ1blJlc3BvbnNlEiAKA3J1bhgBIAEoCzITLnN0ZXdhcmQucnVuLnYxLlJ1bhIQCghyZXBlYXRlZBgCIAEoCCIfCg1HZXRSdW5SZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCSJbCg5HZXRSdW5SZXNwb25zZRIgCgNydW4YASABKAsyEy5zdGV3YXJkLnJ1bi52MS5SdW4SJwoHZWZmZWN0cxgCIAMoCzIWLnN0ZXdhcmQucnVuLnYxLkVmZmVjdCLcAQoGRWZmZWN0Eg8KB2NhbGxfaWQYASABKAkSDAoEdG9vbBgCIAEoCRIpCgZjaGFuZ2UYAyABKAsyGS5zdGV3YXJkLmNvbW1vbi52MS5DaGFuZ2USEAoIdW5kb2FibGUYBCABKAgSEwoLYXBwcm92ZWRfYnkYBSABKAkSDgoGZGlnZXN0GAYgASgJEg8KB2NlcnRhaW4YByABKAgSLQoKdW5kb19zdGF0ZRgIIAEoDjIZLnN0ZXdhcmQucnVuLnYxLlVuZG9TdGF0ZRIRCgl1bmRvbmVfYnkYCSABKAki+gIKD0xpc3RSdW5zUmVxdWVzdBIOCgZ0ZW5hbnQYASABKAkSKwoIc3RhdHVzZXMYAiADKA4yGS5zdGV3YXJkLnJ1bi52MS5SdW5TdGF0dXMSDQoFYWdlbnQYAyABKAkSEwoLYWN0aW5nX3VzZXIYBCABKAkSOwoGbGFiZWxzGAUgAygLMisuc3Rld2FyZC5ydW4udjEuTGlzdFJ1bnNSZXF1ZXN0LkxhYmVsc0VudHJ5EgwKBHRvb2wYBiABKAkSMQoNY3JlYXRlZF9hZnRlchgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoOY3JlYXRlZF9iZWZvcmUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXBhZ2Vfc2l6ZRgJIAEoBRISCgpwYWdlX3Rva2VuGAogASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiTgoQTGlzdFJ1bnNSZXNwb25zZRIhCgRydW5zGAEgAygLMhMuc3Rld2FyZC5ydW4udjEuUnVuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJOCg9XYXRjaFJ1blJlcXVlc3QSDgoGcnVuX2lkGAEgASgJEhYKDmFmdGVyX3NlcXVlbmNlGAIgASgDEhMKC3RleHRfZGVsdGFzGAMgASgIItABChBXYXRjaFJ1blJlc3BvbnNlEikKBWV2ZW50GAEgASgLMhguc3Rld2FyZC5ydW4udjEuUnVuRXZlbnRIABIvCgp0ZXh0X2RlbHRhGAIgASgLMhkuc3Rld2FyZC5ydW4udjEuVGV4dERlbHRhSAASLgoJaGVhcnRiZWF0GAMgASgLMhkuc3Rld2FyZC5ydW4udjEuSGVhcnRiZWF0SAASKAoGcmVzeW5jGAQgASgLMhYuc3Rld2FyZC5ydW4udjEuUmVzeW5jSABCBgoEaXRlbSKaAQoIUnVuRXZlbnQSEAoIc2VxdWVuY2UYASABKAMSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEa2luZBgDIAEoCRIMCgR0dXJuGAQgASgFEg8KB2NhbGxfaWQYBSABKAkSJQoEZGF0YRgGIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QiSAoJVGV4dERlbHRhEgwKBHR1cm4YASABKAUSDwoHYXR0ZW1wdBgCIAEoBRIOCgZvZmZzZXQYAyABKAUSDAoEdGV4dBgEIAEoCSIZCglIZWFydGJlYXQSDAoEaGVhZBgBIAEoAyIgCgZSZXN5bmMSFgoOYWZ0ZXJfc2VxdWVuY2UYASABKAMiRgoQQ2FuY2VsUnVuUmVxdWVzdBIOCgZydW5faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIOCgZyZWFzb24YAyABKAkiNQoRQ2FuY2VsUnVuUmVzcG9uc2USIAoDcnVuGAEgASgLMhMuc3Rld2FyZC5ydW4udjEuUnVuIkUKD1BhdXNlUnVuUmVxdWVzdBIOCgZydW5faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIOCgZyZWFzb24YAyABKAkiNAoQUGF1c2VSdW5SZXNwb25zZRIgCgNydW4YASABKAsyEy5zdGV3YXJkLnJ1bi52MS5SdW4iNgoQUmVzdW1lUnVuUmVxdWVzdBIOCgZydW5faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCSI1ChFSZXN1bWVSdW5SZXNwb25zZRIgCgNydW4YASABKAsyEy5zdGV3YXJkLnJ1bi52MS5SdW4iSQoQTGlzdFN0ZXBzUmVxdWVzdBIOCgZydW5faWQYASABKAkSEgoKYWZ0ZXJfc3RlcBgCIAEoBRIRCglwYWdlX3NpemUYAyABKAUiqgEKBFN0ZXASDgoGbnVtYmVyGAEgASgFEgwKBGtpbmQYAiABKAkSDAoEdHVybhgDIAEoBRIPCgdjYWxsX2lkGAQgASgJEhQKDGNvbnRlbnRfanNvbhgFIAEoCRIoCgR0aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5jb3N0X21pY3JvX3VzZBgHIAEoAxINCgVtb2RlbBgIIAEoCSJGChFMaXN0U3RlcHNSZXNwb25zZRIjCgVzdGVwcxgBIAMoCzIULnN0ZXdhcmQucnVuLnYxLlN0ZXASDAoEbW9yZRgCIAEoCCI1ChJHZXRUb29sQ2FsbFJlcXVlc3QSDgoGcnVuX2lkGAEgASgJEg8KB2NhbGxfaWQYAiABKAki6gQKCFRvb2xDYWxsEg4KBnJ1bl9pZBgBIAEoCRIPCgdjYWxsX2lkGAIgASgJEgwKBHR1cm4YAyABKAUSDwoHY2F0YWxvZxgEIAEoCRIMCgR0b29sGAUgASgJEhEKCXRvb2xfaGFzaBgGIAEoCRIRCglhcmdzX2pzb24YByABKAkSDwoHdmVyZGljdBgIIAEoCRIUCgx2ZXJkaWN0X2NvZGUYCSABKAkSCwoDd2h5GAogAygJEhMKC2FwcHJvdmFsX2lkGAsgASgJEhIKCmRlY2lkZWRfYnkYDCABKAkSFwoPZGVjaXNpb25fcmVhc29uGA0gASgJEg0KBXN0YXRlGA4gASgJEgsKA2tleRgPIAEoCRIOCgZkaWdlc3QYECABKAkSEAoIYXR0ZW1wdHMYESABKAUSEwoLcmVzdWx0X2pzb24YEiABKAkSKgoHcHJldmlldxgTIAEoCzIZLnN0ZXdhcmQuY29tbW9uLnYxLkNoYW5nZRIpCgZjaGFuZ2UYFCABKAsyGS5zdGV3YXJkLmNvbW1vbi52MS5DaGFuZ2USEAoIdW5kb2FibGUYFSABKAgSEgoKZXJyb3JfY29kZRgWIAEoCRIVCg1lcnJvcl9tZXNzYWdlGBcgASgJEi4KCnN0YXJ0ZWRfYXQYGCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZGVkX2F0GBkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIXCg9wb2xpY3lfc2V0X2hhc2gYGiABKAkSFgoOY29zdF9taWNyb191c2QYGyABKAMiPQoTR2V0VG9vbENhbGxSZXNwb25zZRImCgRjYWxsGAEgASgLMhguc3Rld2FyZC5ydW4udjEuVG9vbENhbGwiXwoSUmFpc2VCdWRnZXRSZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDWFkZF9taWNyb191c2QYAyABKAMSDgoGcmVhc29uGAQgASgJIjcKE1JhaXNlQnVkZ2V0UmVzcG9uc2USIAoDcnVuGAEgASgLMhMuc3Rld2FyZC5ydW4udjEuUnVuIlYKDlVuZG9SdW5SZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIQCghjYWxsX2lkcxgEIAMoCSJHCg9VbmRvUnVuUmVzcG9uc2USIgoEdW5kbxgBIAEoCzIULnN0ZXdhcmQucnVuLnYxLlVuZG8SEAoIcmVwZWF0ZWQYAiABKAgiIQoOR2V0VW5kb1JlcXVlc3QSDwoHdW5kb19pZBgBIAEoCSI1Cg9HZXRVbmRvUmVzcG9uc2USIgoEdW5kbxgBIAEoCzIULnN0ZXdhcmQucnVuLnYxLlVuZG8ioQEKBFVuZG8SCgoCaWQYASABKAkSDgoGcnVuX2lkGAIgASgJEhQKDHJlcXVlc3RlZF9ieRgDIAEoCRIOCgZyZWFzb24YBCABKAkSLgoKY3JlYXRlZF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoFc3RlcHMYBiADKAsyGC5zdGV3YXJkLnJ1bi52MS5VbmRvU3RlcCLLAQoIVW5kb1N0ZXASDwoHY2FsbF9pZBgBIAEoCRIMCgR0b29sGAIgASgJEigKBXN0YXRlGAMgASgOMhkuc3Rld2FyZC5ydW4udjEuVW5kb1N0YXRlEgwKBGNvZGUYBCABKAkSDwoHbWVzc2FnZRgFIAEoCRIpCgZjaGFuZ2UYBiABKAsyGS5zdGV3YXJkLmNvbW1vbi52MS5DaGFuZ2USLAoIZW5kZWRfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wKq0CCglSdW5TdGF0dXMSGgoWUlVOX1NUQVRVU19VTlNQRUNJRklFRBAAEhYKElJVTl9TVEFUVVNfUEVORElORxABEhUKEVJVTl9TVEFUVVNfUVVFVUVEEAISFgoSUlVOX1NUQVRVU19SVU5OSU5HEAMSIAocUlVOX1NUQVRVU19BV0FJVElOR19BUFBST1ZBTBAEEhUKEVJVTl9TVEFUVVNfUEFVU0VEEAUSGAoUUlVOX1NUQVRVU19DT01QTEVURUQQBhIVChFSVU5fU1RBVFVTX0ZBSUxFRBAHEhgKFFJVTl9TVEFUVVNfQ0FOQ0VMTEVEEAgSHgoaUlVOX1NUQVRVU19CVURHRVRfRVhDRUVERUQQCRIZChVSVU5fU1RBVFVTX1RFUk1JTkFURUQQCiqdAQoJVW5kb1N0YXRlEhoKFlVORE9fU1RBVEVfVU5TUEVDSUZJRUQQABIWChJVTkRPX1NUQVRFX1BFTkRJTkcQARIVChFVTkRPX1NUQVRFX1VORE9ORRACEhYKElVORE9fU1RBVEVfUkVGVVNFRBADEhUKEVVORE9fU1RBVEVfQ0FOTk9UEAQSFgoSVU5ET19TVEFURV9VTktOT1dOEAUy0QcKClJ1blNlcnZpY2USTQoIU3RhcnRSdW4SHy5zdGV3YXJkLnJ1bi52MS5TdGFydFJ1blJlcXVlc3QaIC5zdGV3YXJkLnJ1bi52MS5TdGFydFJ1blJlc3BvbnNlEkcKBkdldFJ1bhIdLnN0ZXdhcmQucnVuLnYxLkdldFJ1blJlcXVlc3QaHi5zdGV3YXJkLnJ1bi52MS5HZXRSdW5SZXNwb25zZRJNCghMaXN0UnVucxIfLnN0ZXdhcmQucnVuLnYxLkxpc3RSdW5zUmVxdWVzdBogLnN0ZXdhcmQucnVuLnYxLkxpc3RSdW5zUmVzcG9uc2USTwoIV2F0Y2hSdW4SHy5zdGV3YXJkLnJ1bi52MS5XYXRjaFJ1blJlcXVlc3QaIC5zdGV3YXJkLnJ1bi52MS5XYXRjaFJ1blJlc3BvbnNlMAESUAoJQ2FuY2VsUnVuEiAuc3Rld2FyZC5ydW4udjEuQ2FuY2VsUnVuUmVxdWVzdBohLnN0ZXdhcmQucnVuLnYxLkNhbmNlbFJ1blJlc3BvbnNlEk0KCFBhdXNlUnVuEh8uc3Rld2FyZC5ydW4udjEuUGF1c2VSdW5SZXF1ZXN0GiAuc3Rld2FyZC5ydW4udjEuUGF1c2VSdW5SZXNwb25zZRJQCglSZXN1bWVSdW4SIC5zdGV3YXJkLnJ1bi52MS5SZXN1bWVSdW5SZXF1ZXN0GiEuc3Rld2FyZC5ydW4udjEuUmVzdW1lUnVuUmVzcG9uc2USUAoJTGlzdFN0ZXBzEiAuc3Rld2FyZC5ydW4udjEuTGlzdFN0ZXBzUmVxdWVzdBohLnN0ZXdhcmQucnVuLnYxLkxpc3RTdGVwc1Jlc3BvbnNlElYKC0dldFRvb2xDYWxsEiIuc3Rld2FyZC5ydW4udjEuR2V0VG9vbENhbGxSZXF1ZXN0GiMuc3Rld2FyZC5ydW4udjEuR2V0VG9vbENhbGxSZXNwb25zZRJWCgtSYWlzZUJ1ZGdldBIiLnN0ZXdhcmQucnVuLnYxLlJhaXNlQnVkZ2V0UmVxdWVzdBojLnN0ZXdhcmQucnVuLnYxLlJhaXNlQnVkZ2V0UmVzcG9uc2USSgoHVW5kb1J1bhIeLnN0ZXdhcmQucnVuLnYxLlVuZG9SdW5SZXF1ZXN0Gh8uc3Rld2FyZC5ydW4udjEuVW5kb1J1blJlc3BvbnNlEkoKB0dldFVuZG8SHi5zdGV3YXJkLnJ1bi52MS5HZXRVbmRvUmVxdWVzdBofLnN0ZXdhcmQucnVuLnYxLkdldFVuZG9SZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_steward_common_v1_change]);
 
 /**
  * Caps of one run. Zero: the agent's own. A narrowing can only lower them.
@@ -444,6 +444,20 @@ export type Effect = Message<"steward.run.v1.Effect"> & {
    * @generated from field: bool certain = 7;
    */
   certain: boolean;
+
+  /**
+   * What became of undoing it; unspecified where nobody asked for that. Once undone it stays so.
+   *
+   * @generated from field: steward.run.v1.UndoState undo_state = 8;
+   */
+  undoState: UndoState;
+
+  /**
+   * Who asked for the undo of `undo_state`.
+   *
+   * @generated from field: string undone_by = 9;
+   */
+  undoneBy: string;
 };
 
 /**
@@ -1221,6 +1235,203 @@ export const RaiseBudgetResponseSchema: GenMessage<RaiseBudgetResponse> = /*@__P
   messageDesc(file_steward_run_v1_run_service, 30);
 
 /**
+ * @generated from message steward.run.v1.UndoRunRequest
+ */
+export type UndoRunRequest = Message<"steward.run.v1.UndoRunRequest"> & {
+  /**
+   * @generated from field: string run_id = 1;
+   */
+  runId: string;
+
+  /**
+   * Needed: the undo is made once per id.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+
+  /**
+   * At most 500 characters.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * Effects to undo; empty: all of the run's. At most 1,000.
+   *
+   * @generated from field: repeated string call_ids = 4;
+   */
+  callIds: string[];
+};
+
+/**
+ * Describes the message steward.run.v1.UndoRunRequest.
+ * Use `create(UndoRunRequestSchema)` to create a new message.
+ */
+export const UndoRunRequestSchema: GenMessage<UndoRunRequest> = /*@__PURE__*/
+  messageDesc(file_steward_run_v1_run_service, 31);
+
+/**
+ * @generated from message steward.run.v1.UndoRunResponse
+ */
+export type UndoRunResponse = Message<"steward.run.v1.UndoRunResponse"> & {
+  /**
+   * @generated from field: steward.run.v1.Undo undo = 1;
+   */
+  undo?: Undo | undefined;
+
+  /**
+   * True where this request id had asked for it before.
+   *
+   * @generated from field: bool repeated = 2;
+   */
+  repeated: boolean;
+};
+
+/**
+ * Describes the message steward.run.v1.UndoRunResponse.
+ * Use `create(UndoRunResponseSchema)` to create a new message.
+ */
+export const UndoRunResponseSchema: GenMessage<UndoRunResponse> = /*@__PURE__*/
+  messageDesc(file_steward_run_v1_run_service, 32);
+
+/**
+ * @generated from message steward.run.v1.GetUndoRequest
+ */
+export type GetUndoRequest = Message<"steward.run.v1.GetUndoRequest"> & {
+  /**
+   * @generated from field: string undo_id = 1;
+   */
+  undoId: string;
+};
+
+/**
+ * Describes the message steward.run.v1.GetUndoRequest.
+ * Use `create(GetUndoRequestSchema)` to create a new message.
+ */
+export const GetUndoRequestSchema: GenMessage<GetUndoRequest> = /*@__PURE__*/
+  messageDesc(file_steward_run_v1_run_service, 33);
+
+/**
+ * @generated from message steward.run.v1.GetUndoResponse
+ */
+export type GetUndoResponse = Message<"steward.run.v1.GetUndoResponse"> & {
+  /**
+   * @generated from field: steward.run.v1.Undo undo = 1;
+   */
+  undo?: Undo | undefined;
+};
+
+/**
+ * Describes the message steward.run.v1.GetUndoResponse.
+ * Use `create(GetUndoResponseSchema)` to create a new message.
+ */
+export const GetUndoResponseSchema: GenMessage<GetUndoResponse> = /*@__PURE__*/
+  messageDesc(file_steward_run_v1_run_service, 34);
+
+/**
+ * One request to undo effects of a run, and what came of it. It is over once no step is pending.
+ *
+ * @generated from message steward.run.v1.Undo
+ */
+export type Undo = Message<"steward.run.v1.Undo"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string run_id = 2;
+   */
+  runId: string;
+
+  /**
+   * The token's subject.
+   *
+   * @generated from field: string requested_by = 3;
+   */
+  requestedBy: string;
+
+  /**
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp created_at = 5;
+   */
+  createdAt?: Timestamp | undefined;
+
+  /**
+   * In the order in which they are undone: what was done last comes first.
+   *
+   * @generated from field: repeated steward.run.v1.UndoStep steps = 6;
+   */
+  steps: UndoStep[];
+};
+
+/**
+ * Describes the message steward.run.v1.Undo.
+ * Use `create(UndoSchema)` to create a new message.
+ */
+export const UndoSchema: GenMessage<Undo> = /*@__PURE__*/
+  messageDesc(file_steward_run_v1_run_service, 35);
+
+/**
+ * @generated from message steward.run.v1.UndoStep
+ */
+export type UndoStep = Message<"steward.run.v1.UndoStep"> & {
+  /**
+   * @generated from field: string call_id = 1;
+   */
+  callId: string;
+
+  /**
+   * @generated from field: string tool = 2;
+   */
+  tool: string;
+
+  /**
+   * @generated from field: steward.run.v1.UndoState state = 3;
+   */
+  state: UndoState;
+
+  /**
+   * One of Steward's error codes or the domain's own, CHANGED_SINCE; empty where it is pending or undone.
+   *
+   * @generated from field: string code = 4;
+   */
+  code: string;
+
+  /**
+   * Why it is not undone, and what to do.
+   *
+   * @generated from field: string message = 5;
+   */
+  message: string;
+
+  /**
+   * What undoing it has changed.
+   *
+   * @generated from field: steward.common.v1.Change change = 6;
+   */
+  change?: Change | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp ended_at = 7;
+   */
+  endedAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message steward.run.v1.UndoStep.
+ * Use `create(UndoStepSchema)` to create a new message.
+ */
+export const UndoStepSchema: GenMessage<UndoStep> = /*@__PURE__*/
+  messageDesc(file_steward_run_v1_run_service, 36);
+
+/**
  * @generated from enum steward.run.v1.RunStatus
  */
 export const RunStatus = {
@@ -1290,6 +1501,60 @@ export type RunStatus = (typeof RunStatus)[keyof typeof RunStatus] | UnknownEnum
  */
 export const RunStatusSchema: GenEnum<RunStatus> = /*@__PURE__*/
   enumDesc(file_steward_run_v1_run_service, 0);
+
+/**
+ * @generated from enum steward.run.v1.UndoState
+ */
+export const UndoState = {
+  /**
+   * @generated from enum value: UNDO_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Not tried to its end yet.
+   *
+   * @generated from enum value: UNDO_STATE_PENDING = 1;
+   */
+  PENDING: 1,
+
+  /**
+   * @generated from enum value: UNDO_STATE_UNDONE = 2;
+   */
+  UNDONE: 2,
+
+  /**
+   * Nothing was changed: the record has changed since, or it was not allowed.
+   *
+   * @generated from enum value: UNDO_STATE_REFUSED = 3;
+   */
+  REFUSED: 3,
+
+  /**
+   * The effect has no undo, or it is not known whether it took place.
+   *
+   * @generated from enum value: UNDO_STATE_CANNOT = 4;
+   */
+  CANNOT: 4,
+
+  /**
+   * It may have been undone or not: ask for it again, or look.
+   *
+   * @generated from enum value: UNDO_STATE_UNKNOWN = 5;
+   */
+  UNKNOWN: 5,
+} as const;
+
+/**
+ * @generated from enum steward.run.v1.UndoState
+ */
+export type UndoState = (typeof UndoState)[keyof typeof UndoState] | UnknownEnum;
+
+/**
+ * Describes the enum steward.run.v1.UndoState.
+ */
+export const UndoStateSchema: GenEnum<UndoState> = /*@__PURE__*/
+  enumDesc(file_steward_run_v1_run_service, 1);
 
 /**
  * Starts, watches and steers runs. The tenant comes from the token; a tenant in a request may only agree with it, else
@@ -1405,6 +1670,32 @@ export const RunService: GenService<{
     methodKind: "unary";
     input: typeof RaiseBudgetRequestSchema;
     output: typeof RaiseBudgetResponseSchema;
+  },
+  /**
+   * Undoes effects of a closed run, the last one first, as the user the run acted for. Returns once the undo is written
+   * down and started; GetUndo follows it. Every effect is tried, whatever became of the others, and each is undone once
+   * however many undos name it. One whose record has changed since is refused and left as it is; refused and unknown ones
+   * may be asked for again under another request id.
+   * Once per request id: a repeat returns the same undo as it stands now; with another body ALREADY_EXISTS
+   * (REQUEST_ID_REUSED). FAILED_PRECONDITION (WRONG_STATE): the run is not closed. NOT_FOUND: no such run, or a call id
+   * that is no effect of it. Roles: operator, admin.
+   *
+   * @generated from rpc steward.run.v1.RunService.UndoRun
+   */
+  undoRun: {
+    methodKind: "unary";
+    input: typeof UndoRunRequestSchema;
+    output: typeof UndoRunResponseSchema;
+  },
+  /**
+   * One undo as it stands now. NOT_FOUND: no such undo, or its run is not the caller's to see.
+   *
+   * @generated from rpc steward.run.v1.RunService.GetUndo
+   */
+  getUndo: {
+    methodKind: "unary";
+    input: typeof GetUndoRequestSchema;
+    output: typeof GetUndoResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_steward_run_v1_run_service, 0);
