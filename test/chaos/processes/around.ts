@@ -1,7 +1,7 @@
-import type { BoundService, CallContext } from '#platform/grpc/bind.ts';
+import type { BoundService, CallContext, UntypedHandler } from '#platform/grpc/bind.ts';
 import type { Probe } from '../probe.ts';
 
-type Answer = Awaited<ReturnType<BoundService['methods'][number]['handler']>>;
+type Answer = Awaited<Extract<ReturnType<UntypedHandler>, Promise<unknown>>>;
 
 /** Runs a call the way its service would; give it another context to change what the handler knows of its caller. */
 export type Serve = (ctx: CallContext) => Promise<Answer>;
@@ -17,7 +17,7 @@ export function aroundCalls(around: Around): (service: BoundService) => BoundSer
         ? {
             ...method,
             handler: (ctx, request) =>
-              around(method.desc.localName, ctx, request, async (as) => await method.handler(as, request)),
+              around(method.desc.localName, ctx, request, async (as) => (await method.handler(as, request)) as Answer),
           }
         : method,
     ),
