@@ -3,10 +3,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from '@jest/globals';
 import { historyFromJSON } from '@temporalio/common/lib/proto-utils.js';
-import { Worker } from '@temporalio/worker';
+import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { tracingPlugin } from '#platform/telemetry/tracing.ts';
 import { workflowBundle } from '#services/worker/bundle.ts';
+
+Runtime.install({ logger: new DefaultLogger('ERROR') });
 
 const FOLDER = join(import.meta.dirname, 'histories');
 

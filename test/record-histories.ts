@@ -8,6 +8,7 @@ import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { workflowIdOf } from '#domain/ids.ts';
+import { RUN_TASK_QUEUE, RUN_WORKFLOW, type RunInput } from '#domain/run-workflow.ts';
 import { OLGA, type TestStack, testStack } from './support/stack.ts';
 
 const FOLDER = join(import.meta.dirname, 'histories', 'agent-run');
@@ -17,8 +18,8 @@ const RELEASE = '0.1.0';
 
 interface Shape {
   readonly what: string;
-  /** Plays a run to its end; returns its id. */
-  play(s: TestStack): Promise<string>;
+  /** Plays a run to its end; returns its id, and which execution of its chain to record where that is not the last. */
+  play(s: TestStack): Promise<string | { readonly run: string; readonly execution: string }>;
 }
 
 const plan = (turns: unknown, final = 'Done.') => `params: ${JSON.stringify({ turns, final })}`;
@@ -58,7 +59,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
         await s.applyAgent(),
         plan([
           [create('doomed'), create('kept')],
-          [remove('t_12'), remove('t_13')],
+          [remove('apl-104'), remove('apl-107')],
         ]),
       );
       await s.until(run.id, asked);
@@ -71,12 +72,12 @@ const SHAPES: Readonly<Record<string, Shape>> = {
   },
   'approval-expired': {
     what: 'a destructive call nobody decides about in time',
-    play: (s) => played(s, plan([[remove('t_12')]]), { waits: { approval: '2s' } }),
+    play: (s) => played(s, plan([[remove('apl-104')]]), { waits: { approval: '2s' } }),
   },
   'cancelled-while-waiting': {
     what: 'cancelled while an approval is open',
     async play(s) {
-      const run = await s.start(await s.applyAgent(), plan([[remove('t_12')]]));
+      const run = await s.start(await s.applyAgent(), plan([[remove('apl-104')]]));
       await s.until(run.id, asked);
       await s.as(OLGA).runs.cancelRun({ runId: run.id, requestId: randomUUID(), reason: 'recorded' });
       await s.closed(run.id);
@@ -98,7 +99,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
   'paused-and-resumed': {
     what: 'paused while an approval is open, decided, resumed',
     async play(s) {
-      const run = await s.start(await s.applyAgent(), plan([[remove('t_10')], [read]]));
+      const run = await s.start(await s.applyAgent(), plan([[remove('apl-108')], [read]]));
       await s.until(run.id, asked);
       await s.as(OLGA).runs.pauseRun({ runId: run.id, requestId: randomUUID(), reason: 'recorded' });
       await s.decide(run.id, 'deny');
@@ -114,6 +115,26 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     play: (s) => played(s, 'Go', { script: 'unknown-tool' }),
   },
   'model-refusal': { what: 'the model declines', play: (s) => played(s, 'Go', { script: 'refusal' }) },
+  'continued-as-new': {
+    what: 'the first execution of a run that continues as new after each turn',
+    async play(s) {
+      // Nobody but this script sets turnsPerExecution: the run is started by run-api and begun again with it.
+      await s.stack.service('worker').stop();
+      const run = await s.start(await s.applyAgent(), plan([[read], [create('carried')]]));
+      const [row] = await s.query<Pick<RunInput, 'limits' | 'waits' | 'agent'>>(
+        'select agent, limits, waits from steward.agent_runs where id = $1',
+        [run.id],
+      );
+      const { workflow } = s.temporal.client;
+      await workflow.getHandle(workflowIdOf(run.id)).terminate('begun again');
+      const args: [RunInput] = [{ tenant: 'acme', run: run.id, ...(row as RunInput), turnsPerExecution: 1 }];
+      const workflowId = workflowIdOf(run.id);
+      const first = await workflow.start(RUN_WORKFLOW, { taskQueue: RUN_TASK_QUEUE, workflowId, args });
+      await s.stack.restart('worker');
+      await s.closed(run.id);
+      return { run: run.id, execution: first.firstExecutionRunId };
+    },
+  },
   'tool-call-limit': {
     what: 'more tool calls than the run has',
     play: (s) =>
@@ -136,12 +157,14 @@ async function record(s: TestStack, name: string, shape: Shape): Promise<void> {
     () => false,
   );
   if (known) return void process.stdout.write(`${file} is recorded already\n`);
-  const run = await shape.play(s);
+  const played = await shape.play(s);
+  const { run, execution } = typeof played === 'string' ? { run: played, execution: undefined } : played;
   const { run: end } = await s.as(OLGA).runs.getRun({ runId: run });
   const handle = s.temporal.client.workflow.getHandle(workflowIdOf(run));
   // The run row closes a moment before its workflow does.
   await handle.result().catch(() => undefined);
-  const text = `${JSON.stringify(historyToJSON(await handle.fetchHistory()))}\n`;
+  const recorded = s.temporal.client.workflow.getHandle(workflowIdOf(run), execution);
+  const text = `${JSON.stringify(JSON.parse(historyToJSON(await recorded.fetchHistory())))}\n`;
   await mkdir(FOLDER, { recursive: true });
   await writeFile(path, text);
   const manifest = JSON.parse(await readFile(MANIFEST, 'utf8').catch(() => '[]')) as unknown[];
