@@ -7,6 +7,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { REPOSITORY } from '#deploy/dev/paths.ts';
 import { workflowIdOf } from '#domain/ids.ts';
 import { RUN_TASK_QUEUE, RUN_WORKFLOW, type RunInput } from '#domain/run-workflow.ts';
 import { OLGA, type TestStack, testStack } from './support/stack.ts';
@@ -127,7 +128,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
       );
       const { workflow } = s.temporal.client;
       await workflow.getHandle(workflowIdOf(run.id)).terminate('begun again');
-      const args: [RunInput] = [{ tenant: 'acme', run: run.id, ...(row as RunInput), turnsPerExecution: 1 }];
+      const args: [RunInput] = [{ ...(row as RunInput), tenant: 'acme', run: run.id, turnsPerExecution: 1 }];
       const workflowId = workflowIdOf(run.id);
       const first = await workflow.start(RUN_WORKFLOW, { taskQueue: RUN_TASK_QUEUE, workflowId, args });
       await s.stack.restart('worker');
@@ -164,7 +165,9 @@ async function record(s: TestStack, name: string, shape: Shape): Promise<void> {
   // The run row closes a moment before its workflow does.
   await handle.result().catch(() => undefined);
   const recorded = s.temporal.client.workflow.getHandle(workflowIdOf(run), execution);
-  const text = `${JSON.stringify(JSON.parse(historyToJSON(await recorded.fetchHistory())))}\n`;
+  const json = JSON.stringify(JSON.parse(historyToJSON(await recorded.fetchHistory())));
+  // Failures carry stack traces, and those the path of this clone.
+  const text = `${json.replaceAll(`${REPOSITORY}/`, '')}\n`;
   await mkdir(FOLDER, { recursive: true });
   await writeFile(path, text);
   const manifest = JSON.parse(await readFile(MANIFEST, 'utf8').catch(() => '[]')) as unknown[];
