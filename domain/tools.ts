@@ -47,7 +47,8 @@ export interface Change {
 
 /**
  * The resource keys of a call: its tool's templates filled from its arguments. A template whose field is missing or no
- * string or integer gives no key; an array of strings gives one key each. Keys are cut at 200 characters, 50 in all.
+ * string or integer gives no key; an array of strings gives one key each. Whole and all of them: what a run may touch is
+ * told by these.
  */
 export function resourceKeysOf(templates: readonly string[], args: JsonObject): string[] {
   const keys = new Set<string>();
@@ -57,11 +58,16 @@ export function resourceKeysOf(templates: readonly string[], args: JsonObject): 
     const value = Object.hasOwn(args, match[2] as string) ? args[match[2] as string] : undefined;
     for (const one of Array.isArray(value) ? value : [value]) {
       if (typeof one === 'string' || (typeof one === 'number' && Number.isSafeInteger(one))) {
-        keys.add(`${match[1]}/${one}`.slice(0, 200));
+        keys.add(`${match[1]}/${one}`);
       }
     }
   }
-  return [...keys].slice(0, 50);
+  return [...keys];
+}
+
+/** Of these keys what is stored, shown, and orders the calls of a turn: 50 at most, each cut at 200 characters. */
+export function keptKeys(keys: readonly string[]): string[] {
+  return keys.slice(0, 50).map((key) => key.slice(0, 200).toWellFormed());
 }
 
 /**

@@ -2,7 +2,7 @@ import type { ActionRecord } from '#domain/action-record.ts';
 import { type ErrorCode, isStewardError, StewardError } from '#domain/errors.ts';
 import { callIdOf, keyOf } from '#domain/ids.ts';
 import type { JsonObject, JsonValue } from '#domain/json.ts';
-import { type Change, resourceKeysOf, type ToolDescriptor } from '#domain/tools.ts';
+import { type Change, keptKeys, resourceKeysOf, type ToolDescriptor } from '#domain/tools.ts';
 import { judgeRisk, type Tier } from '#domain/verdict.ts';
 import type { ProposedCall } from '#gen/steward/guard/v1/guard_service_pb.ts';
 import { canonicalBytes } from '#platform/identity/action-record.ts';
@@ -133,7 +133,7 @@ export async function assess(turn: Turn, examined: Examined, catalogs: Catalogs)
   if ((await catalogs.currentHash(tool.catalog, tool.name)) !== tool.hash) return toolChanged(tool.name);
   if (isOutside(turn.run, turn.grant, keys)) {
     const allowed = [...new Set([...turn.run.resources, ...turn.grant.resources])];
-    return deny('RESOURCE_DENIED', `This run may touch ${allowed.join(', ')} only.`, { resources: keys });
+    return deny('RESOURCE_DENIED', `This run may touch ${allowed.join(', ')} only.`, { resources: keptKeys(keys) });
   }
   const verdict = judgeRisk(tool);
   if (verdict.kind === 'deny') return { ...deny(verdict.code, verdict.reason), why: verdict.why };

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Transaction } from 'kysely';
 import { callIdOf } from '#domain/ids.ts';
 import { crossedWarnings } from '#domain/run.ts';
-import { hasEffect } from '#domain/tools.ts';
+import { hasEffect, keptKeys } from '#domain/tools.ts';
 import { BUILT_IN_RULES } from '#domain/verdict.ts';
 import { type NewEvent, type NewStep, record } from '#platform/database/journal.ts';
 import type { Database } from '#platform/database/tables.ts';
@@ -95,7 +95,7 @@ function invocationOf(run: RunRow, turn: Turn, { judged, id, tool: name, approva
     verdict_reason: denied ? finding.reason : null,
     why: [...finding.why],
     policy_set_hash: POLICY_SET_HASH,
-    resource_keys: [...judged.keys],
+    resource_keys: keptKeys(judged.keys),
     has_effect: tool !== undefined && hasEffect(tool),
     timeout_ms: tool?.timeoutMs ?? null,
     approval_id: approval?.id ?? null,

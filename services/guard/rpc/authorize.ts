@@ -3,7 +3,8 @@ import { timestampFromDate } from '@bufbuild/protobuf/wkt';
 import type { Selectable, Transaction } from 'kysely';
 import { type ErrorCode, isErrorCode, isStewardError, StewardError } from '#domain/errors.ts';
 import { parseCallId } from '#domain/ids.ts';
-import type { ToolDescriptor } from '#domain/tools.ts';
+import type { JsonObject } from '#domain/json.ts';
+import { resourceKeysOf, type ToolDescriptor } from '#domain/tools.ts';
 import { judgeRisk, mayDecide } from '#domain/verdict.ts';
 import type { AuthorizeRequest, AuthorizeResponseSchema } from '#gen/steward/guard/v1/guard_service_pb.ts';
 import { record } from '#platform/database/journal.ts';
@@ -40,10 +41,11 @@ export async function authorize(
     if (!call) throw noCall(grant, request.callId);
     assertMayBegin(run);
     assertNotDenied(call);
-    const { bytes, key, catalog } = assertExact(call, request.digest);
+    const { bytes, key, catalog, args } = assertExact(call, request.digest);
     const tool = (await deps.pins.toolsOf(trx, grant, run)).get(call.tool);
     assertUnchanged(call, tool, current);
-    if (isOutside(run, grant, call.resource_keys)) {
+    // Of what will run, and not as they were stored: those were cut.
+    if (isOutside(run, grant, resourceKeysOf(tool.resourceKeys, args))) {
       throw new StewardError('RESOURCE_DENIED', 'The run was narrowed to other resources.');
     }
     const approvedBy = await standingApproval(trx, run, call, tool);
@@ -114,7 +116,7 @@ function assertNotDenied(call: CallRow): void {
 }
 
 /** The digest must be that of the bytes judged, of the bytes stored now, and of this very call. */
-function assertExact(call: CallRow, digest: string): { bytes: Buffer; key: string; catalog: string } {
+function assertExact(call: CallRow, digest: string): { bytes: Buffer; key: string; catalog: string; args: JsonObject } {
   const { action_record: bytes, key, catalog } = call;
   const mismatch = (why: string): StewardError =>
     new StewardError('DIGEST_MISMATCH', `Call ${call.call_id} is not what was judged: ${why}`);
@@ -127,7 +129,7 @@ function assertExact(call: CallRow, digest: string): { bytes: Buffer; key: strin
   if (!own || action.key !== key || action.catalog !== catalog || action.tool !== call.tool) {
     throw mismatch('its action record names another call.');
   }
-  return { bytes, key, catalog };
+  return { bytes, key, catalog, args: action.args };
 }
 
 function assertUnchanged(call: CallRow, tool: ToolDescriptor | undefined, current: string | null): asserts tool {
