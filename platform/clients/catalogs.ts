@@ -8,7 +8,7 @@ import {
   type Receipt as WireReceipt,
 } from '#gen/steward/catalog/v1/tool_catalog_pb.ts';
 import { type Client, type Connection, connect } from '#platform/grpc/client.ts';
-import { fromWireChange } from './change.ts';
+import { fromWireChange, parseKept } from './change.ts';
 
 const RESOLVE_MS = 10_000;
 /** So much longer than the tool's own time-out does a call wait: for the catalog's answer to come back. */
@@ -104,19 +104,30 @@ function toOutcome(catalog: string, { outcome }: ExecuteResponse | UndoResponse)
     case 'receipt':
       return toReceipt(outcome.value);
     case 'refusal':
-      return { kind: 'refusal', code: outcome.value.code, message: outcome.value.message };
+      return { kind: 'refusal', code: plain(outcome.value.code), message: plain(outcome.value.message) };
     default:
       throw new StewardError('CATALOG_BROKEN', `Catalog ${catalog} answered without an outcome.`);
   }
 }
 
+/** Postgres takes no NUL: a refusal that could not be stored would be asked for again and again. */
+function plain(text: string): string {
+  return text.replaceAll('\0', '\ufffd');
+}
+
 function toReceipt(wire: WireReceipt): Receipt {
   try {
-    JSON.parse(wire.resultJson);
+    parseKept(wire.resultJson);
     const change = fromWireChange(wire.change);
+    const odd = Object.entries(change?.quantities ?? {}).find(([, amount]) => !Number.isSafeInteger(amount));
+    if (odd) throw new RangeError(`${odd[0]} is beyond 2^53`);
     return { kind: 'receipt', resultJson: wire.resultJson, change, undoable: wire.undoable, repeated: wire.repeated };
   } catch (cause) {
-    throw new StewardError('CATALOG_BROKEN', 'The catalog answered with a result that is no JSON.', { cause });
+    throw new StewardError(
+      'CATALOG_BROKEN',
+      'The catalog answered with a result that is no JSON, or none that can be kept.',
+      { cause },
+    );
   }
 }
 

@@ -1,8 +1,11 @@
-import type { JsonValue } from '#domain/json.ts';
+import { DEEPEST_KEPT, isDeeperThan, type JsonValue } from '#domain/json.ts';
 import type { Change } from '#domain/tools.ts';
 import type { Change as WireChange } from '#gen/steward/common/v1/change_pb.ts';
 
-/** A change as it came over the wire; sides that are empty there are absent here. Throws SyntaxError on no JSON. */
+/**
+ * A change as it came over the wire; sides that are empty there are absent here. Throws SyntaxError on what is no JSON,
+ * or nested deeper than can be kept.
+ */
 export function fromWireChange(wire: WireChange | undefined): Change | null {
   if (!wire) return null;
   return {
@@ -10,11 +13,18 @@ export function fromWireChange(wire: WireChange | undefined): Change | null {
     fields: wire.fields.map((field) => ({
       record: field.record,
       field: field.field,
-      ...(field.beforeJson === '' ? {} : { before: JSON.parse(field.beforeJson) as JsonValue }),
-      ...(field.afterJson === '' ? {} : { after: JSON.parse(field.afterJson) as JsonValue }),
+      ...(field.beforeJson === '' ? {} : { before: parseKept(field.beforeJson) }),
+      ...(field.afterJson === '' ? {} : { after: parseKept(field.afterJson) }),
     })),
     quantities: Object.fromEntries(Object.entries(wire.quantities).map(([name, value]) => [name, Number(value)])),
   };
+}
+
+/** Reads JSON of others' making. Throws SyntaxError on what is none, or nested deeper than can be kept. */
+export function parseKept(text: string): JsonValue {
+  const value = JSON.parse(text) as JsonValue;
+  if (isDeeperThan(value, DEEPEST_KEPT)) throw new SyntaxError(`It is nested more than ${DEEPEST_KEPT} levels deep.`);
+  return value;
 }
 
 /** A change as it goes over the wire. */

@@ -137,7 +137,8 @@ function readTrailer(bytes: Uint8Array | undefined): ErrorDetail | undefined {
 export function fromStatus(status: number, text: string, trailer: Uint8Array | undefined, peer: Peer): StewardError {
   const detail = readTrailer(trailer);
   if (detail !== undefined && isErrorCode(detail.code)) {
-    return new StewardError(detail.code, detail.message, { details: detail.details });
+    // No table takes NUL, and this text is stored wherever a failed call is shown.
+    return new StewardError(detail.code, detail.message.replaceAll('\0', '\ufffd'), { details: detail.details });
   }
   return ofStatus(status, text, peer);
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { AssistantBlock, ModelStop, Usage } from '#domain/conversation.ts';
 import { StewardError } from '#domain/errors.ts';
+import { DEEPEST_KEPT, isDeeperThan } from '#domain/json.ts';
 import type { ModelAnswer, ModelRequest } from '#domain/ports/model.ts';
 import { inputTokenUpperBound, PROVIDER } from './anthropic-request.ts';
 import { tokenUpperBound } from './tokens.ts';
@@ -242,7 +243,7 @@ function parseArguments(
   if (grown === '') return { args: isObject(initial) ? initial : {} };
   try {
     const value: unknown = JSON.parse(grown);
-    if (isObject(value)) return { args: value };
+    if (isObject(value) && !isDeeperThan(value, DEEPEST_KEPT)) return { args: value };
   } catch {
     // Falls through: the raw text is what the caller reports.
   }

@@ -325,3 +325,15 @@ test('a failing listener ends the call and the connection; a blank key is refuse
   await closed;
   expect(() => port({ apiKey: ' ' })).toThrow(/Set ANTHROPIC_API_KEY/);
 });
+
+test('arguments nested so deep that nothing could write them out again are malformed, not the end of the answer', async () => {
+  const deep = (levels: number): string => `{"a":${'['.repeat(levels)}${']'.repeat(levels)}}`;
+  const proposing = (levels: number): string =>
+    call(0, 'toolu_1') + delta(0, { type: 'input_json_delta', partial_json: deep(levels) });
+  streams(start(), proposing(100_000), end('tool_use'));
+  const answer = await ask();
+  expect(answer.content).toMatchObject([{ type: 'tool_call', args: null, malformed: expect.any(String) }]);
+  expect(JSON.stringify(answer.content).length).toBeLessThan(3_000);
+  streams(start(), proposing(500), end('tool_use'));
+  expect((await ask()).content).toMatchObject([{ type: 'tool_call', args: { a: expect.any(Array) } }]);
+});
