@@ -26,7 +26,8 @@ export function note(text: string): void {
 
 /** How the reader calls this command, for the commands we tell them. */
 export function commandName(env: Readonly<Record<string, string | undefined>> = process.env): string {
-  if (env.npm_lifecycle_event === 'steward') return 'npm run steward --';
+  // `npm start` shows a run and ends with the commands to go on with.
+  if (env.npm_lifecycle_event === 'steward' || env.npm_lifecycle_event === 'start') return 'npm run steward --';
   return env.npm_command === 'exec' ? 'npx steward' : 'steward';
 }
 

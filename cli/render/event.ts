@@ -6,7 +6,7 @@ import { argumentLines, shortArguments } from './json-value.ts';
 import type { Colour, Look } from './look.ts';
 import { amountAtLeast, dollars } from './money.ts';
 import { fields } from './table.ts';
-import { displayWidth, oneLine, padEnd, padStart, truncate, visible } from './text.ts';
+import { count, displayWidth, oneLine, padEnd, padStart, truncate, visible } from './text.ts';
 import { duration, millis, when } from './time.ts';
 import type { WatchState } from './watch-state.ts';
 
@@ -168,6 +168,20 @@ const WRITERS: Readonly<Record<EventKind, Writer>> = {
     head: visible(data.text('status')).replaceAll('_', ' '),
     rest: oneLine(data.text('message')),
   }),
+  'undo.requested': (data) => ({
+    mark: '↶',
+    colour: 'bold',
+    head: 'undo asked for',
+    rest: `by ${byWhom(data)}, ${count(data.number('calls'), 'effect')}${because(data.text('reason'))}`,
+  }),
+  'undo.done': (data) => ({ mark: '↶', colour: 'green', head: `${tool(data)} undone`, rest: done(data) }),
+  'undo.refused': (data) => ({ mark: '✗', colour: 'yellow', head: `${tool(data)} not undone`, rest: failure(data) }),
+  'undo.unknown': (data) => ({
+    mark: '!',
+    colour: 'red',
+    head: `${tool(data)} MAY BE UNDONE, a person must look`,
+    rest: oneLine(data.text('message')),
+  }),
 };
 
 function other(data: EventReader, _state: WatchState, event: RunEvent): Line {
@@ -221,7 +235,8 @@ function answer(data: EventReader, look: Look): string {
 function done(data: EventReader): string {
   const change = data.change('change');
   const repeated = data.flag('repeated') ? '(was done before: receipt found)' : '';
-  const undo = change === null ? '' : data.flag('undoable') ? '(can be undone)' : '(cannot be undone)';
+  const undo =
+    change === null || data.text('undo') !== '' ? '' : data.flag('undoable') ? '(can be undone)' : '(cannot be undone)';
   return [change === null ? '' : oneLine(change.summary), undo, repeated].filter((part) => part !== '').join(' ');
 }
 

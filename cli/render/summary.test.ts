@@ -31,12 +31,12 @@ const effects = [
 ].map((init) => create(EffectSchema, init));
 
 const calls = [
-  create(ToolCallSchema, { callId: '2.0', catalog: 'projects', key: 'r_1/2.0' }),
-  create(ToolCallSchema, { callId: '3.0', catalog: 'messaging', key: 'r_1/3.0', decisionReason: 'go\u202E on' }),
+  create(ToolCallSchema, { callId: '2.0' }),
+  create(ToolCallSchema, { callId: '3.0', decisionReason: 'go\u202E on' }),
 ];
 
 test('the four answers: who approved, what changed, how to undo it, what it cost', () => {
-  expect(renderSummary(run, effects, calls, look)).toEqual([
+  expect(renderSummary(run, effects, calls, look, 'steward')).toEqual([
     'Run r_1 completed after 42s: 6 turns, 14 tool calls',
     '',
     '  │ Apollo is closed.',
@@ -59,9 +59,10 @@ test('the four answers: who approved, what changed, how to undo it, what it cost
     '  3.0 send_email  OUTCOME UNKNOWN: look whether it took place',
     '',
     'How to undo it',
+    '  steward run undo r_1',
+    '  ? 3.0 send_email  look first: nobody knows whether it took place',
     '  ↶ 2.1 update_task',
-    '  ↶ 2.0 update_task  projects undoes key r_1/2.0',
-    '  ✗ 3.0 send_email  cannot be undone',
+    '  ↶ 2.0 update_task',
     '',
     'What it cost',
     '  $0.0213 of $0.5000',

@@ -1,31 +1,34 @@
 import { type Effect, type Run, RunStatus, type ToolCall } from '#gen/steward/run/v1/run_service_pb.ts';
+import { commandName } from '../terminal.ts';
 import { changeLines } from './change.ts';
 import type { Look } from './look.ts';
 import { costText, runTime, tokenText } from './run.ts';
 import { statusColour, statusName } from './status.ts';
 import { count, oneLine, visible, visibleLines, wrap } from './text.ts';
 import { duration } from './time.ts';
+import { isToUndo, standingLine } from './undo.ts';
 
 /** What the summary takes of a call; `ToolCall` of the run service fits. */
-export type CallFacts = Pick<ToolCall, 'callId' | 'catalog' | 'key' | 'decisionReason' | 'approvalId'>;
+export type CallFacts = Pick<ToolCall, 'callId' | 'decisionReason'>;
 
 /** Effects that are shown with their diff; the others are counted. */
 const MOST = 50;
 
 /**
  * How a run ended and the four answers: who approved what it did, what changed, how to undo it, what it cost. `calls`
- * may lack some or all; what they would have told is left out.
+ * may lack some or all; what they would have told is left out. `command`: how the reader calls `steward`.
  */
 export function renderSummary(
   run: Run,
   effects: readonly Effect[],
   calls: readonly CallFacts[],
   look: Look,
+  command = commandName(),
 ): readonly string[] {
   return [
     ...headline(run, look),
     '',
-    ...fourAnswers(run, effects, calls, look),
+    ...fourAnswers(run, effects, calls, look, command),
     ...(run.temporalUi === '' ? [] : ['', `${look.paint.dim('Temporal')}  ${visible(run.temporalUi)}`]),
   ];
 }
@@ -36,13 +39,14 @@ export function fourAnswers(
   effects: readonly Effect[],
   calls: readonly CallFacts[],
   look: Look,
+  command = commandName(),
 ): readonly string[] {
   const known = new Map(calls.map((call) => [call.callId, call]));
   const inner = { ...look, width: look.width - 2 };
   const answers: readonly (readonly [string, readonly string[]])[] = [
     ['Who approved it', approvals(effects, known, inner)],
     ['What changed', changes(effects, inner)],
-    ['How to undo it', undos(effects, known, inner)],
+    ['How to undo it', undos(run, effects, command, inner)],
     ['What it cost', costs(run)],
   ];
   return answers.flatMap(([title, lines], at) => [
@@ -106,18 +110,14 @@ function changes(effects: readonly Effect[], look: Look): readonly string[] {
   return more > 0 ? [...shown, `and ${count(more, 'more effect')}`] : shown;
 }
 
-function undos(effects: readonly Effect[], known: ReadonlyMap<string, CallFacts>, look: Look): readonly string[] {
+function undos(run: Run, effects: readonly Effect[], command: string, look: Look): readonly string[] {
   if (effects.length === 0) return ['nothing to undo'];
-  const undoable = effects.filter((effect) => effect.undoable);
-  const final = effects.filter((effect) => !effect.undoable);
-  // The newest first: that is the order in which to undo.
-  const lines = undoable.toReversed().map((effect) => {
-    const call = known.get(effect.callId);
-    const where =
-      call === undefined || call.key === '' ? '' : `  ${visible(call.catalog)} undoes key ${visible(call.key)}`;
-    return `${look.paint.green('↶')} ${named(effect)}${where}`;
-  });
-  return [...lines, ...final.map((effect) => `${look.paint.red('✗')} ${named(effect)}  cannot be undone`)];
+  const when = run.closedAt === undefined ? '  once it has ended' : '';
+  // The newest first: that is the order in which they are undone.
+  return [
+    ...(effects.some(isToUndo) ? [`${look.paint.bold(`${command} run undo ${visible(run.id)}`)}${when}`] : []),
+    ...effects.toReversed().map((effect) => standingLine(effect, look)),
+  ];
 }
 
 function costs(run: Run): readonly string[] {
