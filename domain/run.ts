@@ -105,23 +105,32 @@ export interface RunUsage {
 /** The share of a limit at which a warning event is written. */
 export const WARN_AT = 0.75;
 
+/** A limit that is nearly used up. */
+export interface LimitWarning {
+  readonly limit: string;
+  readonly used: number;
+  readonly of: number;
+}
+
+/** The warning of a limit that was below 75 % and is not any more; none where it has not crossed that just now. */
+export function crossed(limit: string, was: number, used: number, of: number): LimitWarning[] {
+  return was < of * WARN_AT && used >= of * WARN_AT ? [{ limit, used, of }] : [];
+}
+
 /** Limits that were below 75 % before and are not any more. Budget is passed as `spent` of `budget`, in micro-USD. */
 export function crossedWarnings(
   before: RunUsage & { readonly spent: number },
   after: RunUsage & { readonly spent: number },
   limits: RunLimits,
   budget: number,
-): { readonly limit: string; readonly used: number; readonly of: number }[] {
-  const rows: readonly (readonly [string, number, number, number])[] = [
-    ['model_calls', before.modelCalls, after.modelCalls, limits.modelCalls],
-    ['tool_calls', before.toolCalls, after.toolCalls, limits.toolCalls],
-    ['tokens', before.tokens, after.tokens, limits.tokens],
-    ['active_time', before.activeMs, after.activeMs, limits.activeMs],
-    ['budget', before.spent, after.spent, budget],
+): LimitWarning[] {
+  return [
+    ...crossed('model_calls', before.modelCalls, after.modelCalls, limits.modelCalls),
+    ...crossed('tool_calls', before.toolCalls, after.toolCalls, limits.toolCalls),
+    ...crossed('tokens', before.tokens, after.tokens, limits.tokens),
+    ...crossed('active_time', before.activeMs, after.activeMs, limits.activeMs),
+    ...crossed('budget', before.spent, after.spent, budget),
   ];
-  return rows
-    .filter(([, was, is, of]) => was < of * WARN_AT && is >= of * WARN_AT)
-    .map(([limit, , used, of]) => ({ limit, used, of }));
 }
 
 /** The lower of two limits, field by field; zero or absent means not narrowed. Never widens. */

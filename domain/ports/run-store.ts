@@ -42,6 +42,10 @@ export type OpenedTurn =
       readonly runGrant: string;
     }
   | { readonly kind: 'budget'; readonly level: 'run' | 'tenant_month'; readonly needMicroUsd: number }
+  /** The run is paused; nothing was reserved. */
+  | { readonly kind: 'paused' }
+  /** The run is to be cancelled; nothing was reserved. */
+  | { readonly kind: 'cancelled' }
   /** This turn has failed too often. */
   | { readonly kind: 'gave_up'; readonly attempts: number }
   | { readonly kind: 'closed'; readonly status: RunStatus };
@@ -65,13 +69,7 @@ export interface TurnStore {
    * Stores message, raw usage and settlement together. Where another attempt's message is stored already, only settles
    * this one and returns the other's.
    */
-  storeAnswer(
-    ref: RunRef,
-    turn: number,
-    attemptId: string,
-    answer: ModelAnswer,
-    activeMs: number,
-  ): Promise<StoredTurn>;
+  storeAnswer(ref: RunRef, turn: number, attemptId: string, answer: ModelAnswer, activeMs: number): Promise<StoredTurn>;
   /** Settles an attempt that stored nothing, and writes why it failed. Safe to repeat. Returns what it cost. */
   endAttempt(
     ref: RunRef,
@@ -126,5 +124,10 @@ export interface CloseStore {
   close(
     ref: RunRef,
     end: { readonly status: ClosedStatus; readonly reason: StopReason | null; readonly message: string },
-  ): Promise<{ readonly costMicroUsd: number; readonly steps: number; readonly unknown: number; readonly promoted: readonly number[] }>;
+  ): Promise<{
+    readonly costMicroUsd: number;
+    readonly steps: number;
+    readonly unknown: number;
+    readonly promoted: readonly number[];
+  }>;
 }

@@ -7,6 +7,7 @@ import { shownResult } from './conversation.ts';
 import { type NewEvent, record } from './journal.ts';
 import type { Notifier } from './notify.ts';
 import { verifyRow } from './run-row.ts';
+import { cutText, storableText } from './storable.ts';
 import type { Database } from './tables.ts';
 import { withTenant } from './tenant.ts';
 
@@ -39,7 +40,11 @@ export function createCallStore(deps: CallStoreDeps): CallStore {
       await withTenant(deps.db, ref.tenant, async (trx) => {
         const call = await trx
           .updateTable('agent_run_tool_invocations')
-          .set({ state: 'outcome_unknown', error_code: 'OUTCOME_UNKNOWN', error_message: message.slice(0, 500) })
+          .set({
+            state: 'outcome_unknown',
+            error_code: 'OUTCOME_UNKNOWN',
+            error_message: storableText(cutText(message, 500)),
+          })
           .where('run_id', '=', ref.run)
           .where('call_id', '=', callId)
           .where('state', 'in', ['judged', 'started'])
@@ -60,12 +65,24 @@ export function openedCalls(trx: Transaction<Database>, ref: RunRef) {
   return trx
     .selectFrom('agent_run_tool_invocations as i')
     .innerJoin('agent_runs as r', 'r.id', 'i.run_id')
-    .select(['i.call_id', 'i.state', 'i.tool', 'i.catalog', 'i.key', 'i.digest', 'i.attempts', 'i.timeout_ms', 'i.has_effect'])
+    .select([
+      'i.call_id',
+      'i.state',
+      'i.tool',
+      'i.catalog',
+      'i.key',
+      'i.digest',
+      'i.attempts',
+      'i.timeout_ms',
+      'i.has_effect',
+    ])
     .select(['r.run_grant', 'r.closed_at', 'r.cancel_requested_by'])
     .where('i.run_id', '=', ref.run);
 }
 
-export function toOpened(row: Awaited<ReturnType<ReturnType<typeof openedCalls>['executeTakeFirstOrThrow']>>): OpenedCall {
+export function toOpened(
+  row: Awaited<ReturnType<ReturnType<typeof openedCalls>['executeTakeFirstOrThrow']>>,
+): OpenedCall {
   return {
     state: row.state,
     tool: row.tool,
@@ -97,7 +114,10 @@ async function endCall(trx: Transaction<Database>, ref: RunRef, callId: string, 
             error_code: null,
             error_message: null,
           }
-        : { error_code: end.code, error_message: end.message.slice(0, 2_000) }),
+        : {
+            error_code: storableText(cutText(end.code, 100)),
+            error_message: storableText(cutText(end.message, 2_000)),
+          }),
     })
     .where('run_id', '=', ref.run)
     .where('call_id', '=', callId)
@@ -111,7 +131,7 @@ async function endCall(trx: Transaction<Database>, ref: RunRef, callId: string, 
     providerId: call.provider_id,
     text: done
       ? shownResult(ref.run, callId, end.resultJson)
-      : JSON.stringify({ error: { code: end.code, message: end.message } }),
+      : JSON.stringify({ error: { code: end.code, message: cutText(end.message, 2_000) } }),
     isError: !done,
   };
   await record(trx, ref.tenant, ref.run, {
@@ -138,4 +158,3 @@ function eventOf(tool: string, turn: number, callId: string, end: CallEnd): NewE
       return { kind: 'tool.failed', ...at, data: { tool, code: end.code, message: end.message } };
   }
 }
-

@@ -7,7 +7,8 @@ import type { StoredMessage } from './conversation.ts';
 import { record } from './journal.ts';
 import { chargeDead, lockRemainders, runCost } from './ledger.ts';
 import type { Notifier } from './notify.ts';
-import { readRun, verifyRow } from './run-row.ts';
+import { lockRun, readRun, verifyRow } from './run-row.ts';
+import { cutText, storableText } from './storable.ts';
 import type { Database } from './tables.ts';
 import { withTenant } from './tenant.ts';
 
@@ -34,8 +35,7 @@ export function createCloseStore(deps: CloseStoreDeps): CloseStore {
         const run = await readRun(trx, ref);
         await verifyRow(deps.grants, ref, run.run_grant);
         await lockRemainders(trx, ref.tenant, ref.run, new Date());
-        await trx.selectFrom('agent_runs').select('id').where('id', '=', ref.run).forUpdate().execute();
-        const before = await readRun(trx, ref);
+        const before = await lockRun(trx, ref);
         const promoted = before.closed_at ? [] : await writeEnd(trx, ref, end);
         const after = await readRun(trx, ref);
         const cost = await runCost(trx, ref.run);
@@ -87,8 +87,8 @@ async function writeEnd(
     .set({
       status: end.status,
       stop_reason: end.reason,
-      stop_message: end.message,
-      outcome,
+      stop_message: storableText(cutText(end.message, 2_000)),
+      outcome: storableText(outcome),
       open_approvals: 0,
       waits_until: null,
       closed_at: new Date(),
@@ -110,11 +110,8 @@ async function lastWords(trx: Transaction<Database>, ref: RunRef): Promise<strin
     .limit(1)
     .executeTakeFirst();
   const blocks = (row?.content as StoredMessage | undefined)?.content ?? [];
-  return blocks
-    .filter((block) => block.type === 'text')
-    .map((block) => block.text)
-    .join('')
-    .slice(0, 20_000);
+  const text = blocks.flatMap((block) => (block.type === 'text' ? [block.text] : []));
+  return cutText(text.join(''), 20_000);
 }
 
 async function countUnknown(trx: Transaction<Database>, ref: RunRef): Promise<number> {

@@ -1,11 +1,14 @@
 import type { Transaction } from 'kysely';
 import type { AssistantBlock, Message, ModelStop, TextBlock, ToolResultBlock } from '#domain/conversation.ts';
+import { cutText } from './storable.ts';
 import type { Database } from './tables.ts';
 
 /** Content of a `model_message` step. */
 export interface StoredMessage {
   readonly content: readonly AssistantBlock[];
   readonly stop: ModelStop;
+  /** The attempt whose message this is. */
+  readonly attempt: string;
 }
 
 /** The longest tool result the model is shown; the whole of it stands with the call. Characters. */
@@ -14,7 +17,7 @@ export const SHOWN_RESULT = 16_000;
 /** A tool's result as the model sees it: whole, or cut with a handle to the rest. */
 export function shownResult(run: string, callId: string, resultJson: string): string {
   if (resultJson.length <= SHOWN_RESULT) return resultJson;
-  return `${resultJson.slice(0, SHOWN_RESULT)}\n[cut: ${resultJson.length} characters in all; result://${run}/${callId}]`;
+  return `${cutText(resultJson, SHOWN_RESULT)}\n[cut: ${resultJson.length} characters in all; result://${run}/${callId}]`;
 }
 
 /** The conversation of a run so far, in the order the model knows it: by turn, results of a turn in call order. */

@@ -1,5 +1,6 @@
 import { sql, type Transaction } from 'kysely';
 import type { EventData, EventKind } from '#domain/events.ts';
+import { storableJson } from './storable.ts';
 import type { Database, StepsTable } from './tables.ts';
 
 /** One event to write. */
@@ -67,7 +68,7 @@ export async function record(
           kind: event.kind,
           turn: event.turn ?? 0,
           call_id: event.callId ?? null,
-          data: JSON.stringify(event.data),
+          data: storableJson(event.data),
         })),
       )
       .execute();
@@ -96,7 +97,7 @@ export async function audit(
       run_id: entry.run ?? null,
       call_id: entry.call ?? null,
       digest: entry.digest ?? null,
-      data: JSON.stringify(entry.data ?? {}),
+      data: storableJson(entry.data ?? {}),
     })
     .execute();
 }

@@ -1,7 +1,7 @@
 import { sql, type Transaction } from 'kysely';
-import { runAccount, tenantMonthAccount } from '#domain/ids.ts';
 import type { Usage } from '#domain/conversation.ts';
 import { StewardError } from '#domain/errors.ts';
+import { runAccount, tenantMonthAccount } from '#domain/ids.ts';
 import type { Database } from './tables.ts';
 
 /**
@@ -67,6 +67,8 @@ export interface NewAttempt {
   readonly turn: number;
   readonly model: string;
   readonly reserve: number;
+  /** When it is priced: what it costs in the end is priced at the same moment. */
+  readonly at: Date;
   readonly deadlineAt: Date;
 }
 
@@ -88,7 +90,8 @@ export async function reserve(
       .where('id', '=', account)
       .where(sql<boolean>`settled_micro_usd + reserved_micro_usd + ${attempt.reserve} <= limit_micro_usd`)
       .executeTakeFirstOrThrow();
-    if (numUpdatedRows !== 1n) throw new StewardError('BUDGET_EXCEEDED', `Account ${account} does not afford this call.`);
+    if (numUpdatedRows !== 1n)
+      throw new StewardError('BUDGET_EXCEEDED', `Account ${account} does not afford this call.`);
   }
   await trx
     .insertInto('agent_run_costs')
@@ -101,6 +104,7 @@ export async function reserve(
       state: 'reserved',
       month_account: month,
       reserved_micro_usd: attempt.reserve,
+      created_at: attempt.at,
       deadline_at: attempt.deadlineAt,
     })
     .execute();
@@ -110,6 +114,32 @@ export interface Settlement {
   readonly costMicroUsd: number;
   /** True where more was billed than reserved. */
   readonly overage: boolean;
+  /** True where this call settled it; false where it had been settled before. */
+  readonly first: boolean;
+}
+
+/** An attempt as it was reserved for. */
+export interface ReservedAttempt {
+  readonly turn: number;
+  readonly model: string;
+  readonly reserved: number;
+  readonly createdAt: Date;
+}
+
+/** Throws INTERNAL where the run has no such attempt. */
+export async function attemptOf(trx: Transaction<Database>, run: string, attemptId: string): Promise<ReservedAttempt> {
+  const row = await trx
+    .selectFrom('agent_run_costs')
+    .select(['turn', 'model', 'reserved_micro_usd', 'created_at'])
+    .where('attempt_id', '=', attemptId)
+    .where('run_id', '=', run)
+    .executeTakeFirst();
+  if (!row) throw neverReserved(attemptId);
+  return { turn: row.turn, model: row.model, reserved: row.reserved_micro_usd, createdAt: row.created_at };
+}
+
+function neverReserved(attemptId: string): StewardError {
+  return new StewardError('INTERNAL', `Attempt ${attemptId} was never reserved for.`);
 }
 
 /**
@@ -120,11 +150,17 @@ export async function settle(
   trx: Transaction<Database>,
   tenant: string,
   attemptId: string,
-  actual: { readonly cost: number; readonly usage: Usage | null; readonly answeredBy?: string; readonly requestId?: string | null },
+  actual: {
+    readonly cost: number;
+    readonly usage: Usage | null;
+    readonly answeredBy?: string;
+    readonly requestId?: string | null;
+  },
 ): Promise<Settlement> {
   const attempt = await lockAttempt(trx, attemptId);
   if (attempt.state === 'settled' || attempt.state === 'released') {
-    return { costMicroUsd: attempt.settled ?? 0, overage: (attempt.settled ?? 0) > attempt.reserved };
+    const settled = attempt.settled ?? 0;
+    return { costMicroUsd: settled, overage: settled > attempt.reserved, first: false };
   }
   const charged = attempt.state === 'charged' ? (attempt.settled ?? 0) : 0;
   await move(trx, attempt, {
@@ -145,7 +181,7 @@ export async function settle(
     .execute();
   const overage = actual.cost > attempt.reserved;
   if (overage) await enter(trx, tenant, attempt, 'overage', actual.cost - attempt.reserved);
-  return { costMicroUsd: actual.cost, overage };
+  return { costMicroUsd: actual.cost, overage, first: true };
 }
 
 /** Settles a dead attempt at its whole reservation: nobody knows what it cost, and it cannot have cost more. */
@@ -178,7 +214,7 @@ async function lockAttempt(trx: Transaction<Database>, attemptId: string): Promi
     .where('attempt_id', '=', attemptId)
     .forUpdate()
     .executeTakeFirst();
-  if (!row) throw new StewardError('INTERNAL', `Attempt ${attemptId} was never reserved for.`);
+  if (!row) throw neverReserved(attemptId);
   return {
     id: attemptId,
     run: row.run_id,
@@ -238,5 +274,9 @@ export async function runCost(
     .select(['limit_micro_usd', 'settled_micro_usd', 'reserved_micro_usd'])
     .where('id', '=', runAccount(run))
     .executeTakeFirst();
-  return { limit: row?.limit_micro_usd ?? 0, settled: row?.settled_micro_usd ?? 0, reserved: row?.reserved_micro_usd ?? 0 };
+  return {
+    limit: row?.limit_micro_usd ?? 0,
+    settled: row?.settled_micro_usd ?? 0,
+    reserved: row?.reserved_micro_usd ?? 0,
+  };
 }

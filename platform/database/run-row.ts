@@ -11,8 +11,24 @@ import type { Database } from './tables.ts';
 /** What the platform needs of a run row to work on it. */
 export async function readRun(trx: Transaction<Database>, ref: RunRef) {
   const row = await trx.selectFrom('agent_runs').selectAll().where('id', '=', ref.run).executeTakeFirst();
-  if (!row) throw new StewardError('NOT_FOUND', `There is no run ${ref.run} in tenant ${ref.tenant}.`);
+  if (!row) throw notFound(ref);
   return row;
+}
+
+/** As `readRun`, and locks the row until the end of the transaction. Take account locks before it, never after. */
+export async function lockRun(trx: Transaction<Database>, ref: RunRef) {
+  const row = await trx
+    .selectFrom('agent_runs')
+    .selectAll()
+    .where('id', '=', ref.run)
+    .forNoKeyUpdate()
+    .executeTakeFirst();
+  if (!row) throw notFound(ref);
+  return row;
+}
+
+function notFound(ref: RunRef): StewardError {
+  return new StewardError('NOT_FOUND', `There is no run ${ref.run} in tenant ${ref.tenant}.`);
 }
 
 export type RunRow = Awaited<ReturnType<typeof readRun>>;
