@@ -17,9 +17,28 @@ export interface ActivityLog {
 }
 
 /**
+ * What an activity's signal is aborted with. `run`: the run is to stop. `attempt`: only this attempt is over, because its
+ * worker goes or Temporal has given it to another one, which will go on from what is stored.
+ */
+class Stop extends Error {
+  readonly what: 'run' | 'attempt';
+
+  constructor(what: 'run' | 'attempt') {
+    super(what === 'run' ? 'The run was told to stop.' : 'This attempt is over.');
+    this.what = what;
+  }
+}
+
+/** What the signal of a running activity says is to stop; null while nothing is. */
+export function whatStops(signal: AbortSignal): 'run' | 'attempt' | null {
+  if (!signal.aborted) return null;
+  return signal.reason instanceof Stop ? signal.reason.what : 'run';
+}
+
+/**
  * Runs an activity: heartbeats on a timer from its first line, one signal for Temporal's cancellation and the push, and
- * errors as Temporal failures. An activity that was stopped ends as cancelled only after Temporal has cancelled it, as
- * its server demands.
+ * errors as Temporal failures. An activity that was stopped, by either or by what it read of the run, ends as cancelled
+ * once Temporal has cancelled it, as its server demands, or has not done so for ten seconds.
  */
 export async function runActivity<T>(
   run: string,
@@ -28,23 +47,32 @@ export async function runActivity<T>(
   work: (signal: AbortSignal, attempt: number) => Promise<T>,
 ): Promise<T> {
   const context = Context.current();
-  const pushed = new AbortController();
-  const forget = push.onStop(run, () => pushed.abort(new Error('stopped')));
+  const stop = new AbortController();
+  const forget = push.onStop(run, () => stop.abort(new Stop('run')));
+  const onCancel = (): void => stop.abort(new Stop(isRunCancelled(context) ? 'run' : 'attempt'));
+  if (context.cancellationSignal.aborted) onCancel();
+  else context.cancellationSignal.addEventListener('abort', onCancel, { once: true });
   context.heartbeat();
   const timer = setInterval(() => context.heartbeat(), HEARTBEAT_MS);
-  const signal = AbortSignal.any([context.cancellationSignal, pushed.signal]);
   try {
-    return await work(signal, context.info.attempt);
+    return await work(stop.signal, context.info.attempt);
   } catch (error) {
-    if (signal.aborted && isStopped(error)) {
+    if (isStopped(error)) {
       await cancellationArrives(context);
       throw new CancelledFailure('The run was told to stop.');
     }
     throw toFailure(error, log);
   } finally {
     clearInterval(timer);
+    context.cancellationSignal.removeEventListener('abort', onCancel);
     forget();
   }
+}
+
+/** Other reasons are that the worker shuts down, and that the attempt has timed out or is not known any more. */
+function isRunCancelled(context: Context): boolean {
+  const reason: unknown = context.cancellationSignal.reason;
+  return reason instanceof Error && reason.message === 'CANCELLED';
 }
 
 function isStopped(error: unknown): boolean {
@@ -66,7 +94,7 @@ export function toFailure(error: unknown, log: ActivityLog): Error {
   if (error instanceof ApplicationFailure || error instanceof CancelledFailure) return error;
   const known = toStewardError(error);
   if (known.cause !== undefined) log.warn(known.message, { code: known.code, cause: String(known.cause) });
-  const after = known.details['retryAfterMs'];
+  const after = known.details.retryAfterMs;
   return ApplicationFailure.create({
     message: known.message,
     type: known.code,

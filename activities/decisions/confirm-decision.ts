@@ -1,4 +1,4 @@
-import { isStewardError } from '#domain/errors.ts';
+import { isRetryable, isStewardError } from '#domain/errors.ts';
 import type { RunActivities } from '#domain/ports/run-activities.ts';
 import type { GuardPort } from '#domain/ports/services.ts';
 import { type ActivityLog, runActivity, type StopPush } from '../run-context.ts';
@@ -19,8 +19,13 @@ export function createConfirmDecision(deps: ConfirmDecisionDeps): RunActivities[
       try {
         return await deps.guard.confirmDecision(runGrant, input.approval, input.signed, signal);
       } catch (error) {
-        if (!isStewardError(error) || error.code !== 'DECISION_FORGED') throw error;
-        return { state: 'open', forged: true };
+        if (input.signed === undefined || !isAboutTheDecision(error)) throw error;
+        // Whoever signals may send anything: what they sent does not count, and must not end the run.
+        return { ...(await deps.guard.confirmDecision(runGrant, input.approval, undefined, signal)), forged: true };
       }
     });
+}
+
+function isAboutTheDecision(error: unknown): boolean {
+  return isStewardError(error) && error.code !== 'CANCELLED' && !isRetryable(error.code);
 }

@@ -26,14 +26,19 @@ const NEVER = new AbortController().signal;
 /** Also used by the reconciler, for runs whose workflow is gone. */
 export async function closeRun(deps: CloseRunDeps, input: CloseRunInput): Promise<CloseRunResult> {
   const ref: RunRef = { tenant: input.tenant, run: input.run };
-  for (const call of await deps.store.startedCalls(ref)) {
-    try {
+  const started = await deps.store.startedCalls(ref);
+  // Side by side: one catalog that is away must not keep the others' calls from being settled.
+  const settled = await Promise.allSettled(
+    started.map(async (call) => {
       const end = await settleCall(deps, ref, call.callId, call, NEVER);
       await deps.store.endCall(ref, call.callId, end.kind === 'failed' ? { ...end, kind: 'cancelled' } : end);
-    } catch (error) {
-      if (!input.giveUp) throw error;
-      deps.log.warn('closing without knowing what became of a call', { run: input.run, call: call.callId });
-    }
+    }),
+  );
+  for (const [index, one] of settled.entries()) {
+    if (one.status === 'fulfilled') continue;
+    if (!input.giveUp) throw one.reason;
+    const call = started[index]?.callId;
+    deps.log.warn('closing without knowing what became of a call', { run: input.run, call, err: String(one.reason) });
   }
   const message = input.message ?? (input.reason ? STOP_TEXT[input.reason] : '');
   const closed = await deps.store.close(ref, { status: input.status, reason: input.reason, message });

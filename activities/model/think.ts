@@ -1,17 +1,24 @@
 import { randomUUID } from 'node:crypto';
+import type { Usage } from '#domain/conversation.ts';
 import { isRetryable, isStewardError, StewardError } from '#domain/errors.ts';
-import type { ModelPort } from '#domain/ports/model.ts';
+import type { ModelAnswer, ModelPort } from '#domain/ports/model.ts';
 import type { RunActivities, ThinkInput, ThinkResult } from '#domain/ports/run-activities.ts';
 import type { AttemptEnd, OpenedTurn, RunRef, StoredTurn, TurnStore } from '#domain/ports/run-store.ts';
 import type { GuardPort } from '#domain/ports/services.ts';
-import type { Usage } from '#domain/conversation.ts';
-import { type ActivityLog, runActivity, type StopPush } from '../run-context.ts';
+import { type ActivityLog, runActivity, type StopPush, whatStops } from '../run-context.ts';
 import { TextWriter } from './text-writer.ts';
 
 /** A model call takes at most so long; the adapter ends it. */
 export const MODEL_CALL_MS = 10 * 60_000;
 /** An attempt that has not settled so long after its start is dead: the sweeper charges it at its reservation. */
 export const ATTEMPT_DEAD_AFTER_MS = MODEL_CALL_MS + 60_000;
+
+/** More calls of one turn the guard does not judge. */
+const MOST_PROPOSALS = 50;
+
+/** Storing an answer is tried for about 25 s: 200 ms, 400 ms, … 12.8 s apart. */
+const STORE_FIRST_WAIT_MS = 200;
+const STORE_LAST_WAIT_MS = 12_800;
 
 export interface ThinkDeps {
   readonly store: TurnStore;
@@ -36,6 +43,10 @@ export function createThink(deps: ThinkDeps): RunActivities['think'] {
       switch (opened.kind) {
         case 'budget':
           return { kind: 'budget', level: opened.level, needMicroUsd: opened.needMicroUsd };
+        case 'paused':
+          return { kind: 'paused' };
+        case 'cancelled':
+          throw new StewardError('CANCELLED', 'The run is being cancelled.');
         case 'closed':
           throw new StewardError('WRONG_STATE', `The run is ${opened.status}.`);
         case 'gave_up':
@@ -63,7 +74,7 @@ async function callModel(
   try {
     const answer = await deps.model.complete(opened.request, (text) => writer.add(text), signal);
     await writer.stop();
-    return await deps.store.storeAnswer(ref, input.turn, attemptId, answer, input.activeMs);
+    return await storeAnswer(deps, ref, input, attemptId, answer);
   } catch (error) {
     await writer.stop();
     // What the store could not write stays reserved: the sweeper charges it, and the next attempt finds what is stored.
@@ -71,17 +82,37 @@ async function callModel(
     await deps.store.endAttempt(ref, input.turn, attemptId, endOf(error), {
       code: error.code,
       message: error.message,
-      retrying: isRetryable(error.code),
+      retrying: isRetryable(error.code) || whatStops(signal) === 'attempt',
     });
     throw error;
   }
 }
 
+/** Stores what was paid for. A database that restarts must not cost a second model call. */
+async function storeAnswer(
+  deps: ThinkDeps,
+  ref: RunRef,
+  input: ThinkInput,
+  attemptId: string,
+  answer: ModelAnswer,
+): Promise<StoredTurn> {
+  for (let wait = STORE_FIRST_WAIT_MS; ; wait *= 2) {
+    try {
+      return await deps.store.storeAnswer(ref, input.turn, attemptId, answer, input.activeMs);
+    } catch (error) {
+      const again = isStewardError(error) && error.code === 'UNAVAILABLE' && wait <= STORE_LAST_WAIT_MS;
+      if (!again) throw error;
+      deps.log.warn('could not store an answer yet', { run: ref.run, turn: input.turn, waitMs: wait });
+      await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+  }
+}
+
 /** Counted tokens are paid for; a request that was sent and never answered for is charged at its reservation. */
 function endOf(error: StewardError): AttemptEnd {
-  const usage = error.details['usage'] as Usage | undefined;
+  const usage = error.details.usage as Usage | undefined;
   if (usage) return { kind: 'usage', usage };
-  return error.details['unobserved'] === true ? { kind: 'reservation' } : { kind: 'nothing' };
+  return error.details.unobserved === true ? { kind: 'reservation' } : { kind: 'nothing' };
 }
 
 async function judge(
@@ -103,6 +134,10 @@ async function judge(
       return { kind: 'stop', reason: 'model.length', message: 'ran out of output tokens within an answer', ...counted };
     }
     return { kind: 'final', ...counted };
+  }
+  if (turn.proposals.length > MOST_PROPOSALS) {
+    const message = `proposed ${turn.proposals.length} tool calls in one turn; ${MOST_PROPOSALS} are looked at`;
+    return { kind: 'stop', reason: 'limit.tool_calls', message, ...counted };
   }
   const calls = await deps.guard.judge(runGrant, input.turn, turn.proposals, signal);
   return { kind: 'calls', calls, ...counted };

@@ -1,15 +1,16 @@
-import { type ErrorCode, isStewardError, StewardError } from '#domain/errors.ts';
+import { type ErrorCode, isStewardError, type StatusName, StewardError, statusOf } from '#domain/errors.ts';
 import type { ActResult, RunActivities } from '#domain/ports/run-activities.ts';
 import type { CallEnd, CallStore, OpenedCall, RunRef } from '#domain/ports/run-store.ts';
-import type { CatalogPort, GuardPort, Receipt } from '#domain/ports/services.ts';
-import { type ActivityLog, runActivity, type StopPush } from '../run-context.ts';
+import type { CatalogPort, ExecuteOutcome, GuardPort, Receipt } from '#domain/ports/services.ts';
+import { type ActivityLog, runActivity, type StopPush, whatStops } from '../run-context.ts';
 import { settleCall } from './settle-call.ts';
 
 /** Attempts of a call whose catalog cannot be reached, before the call is settled as not done. */
 export const CATALOG_ATTEMPTS = 12;
-
 /** A catalog that cannot be asked for so many attempts: the call is shown as outcome_unknown while it is asked again. */
-const SHOWN_AFTER = 4;
+export const SHOWN_AFTER = 4;
+/** One that says for so many attempts that the call is still running: longer than any tool may take. */
+export const STILL_RUNNING_SHOWN_AFTER = 90;
 
 export interface ActDeps {
   readonly store: CallStore;
@@ -19,21 +20,40 @@ export interface ActDeps {
   readonly log: ActivityLog;
 }
 
-/** After these the call may or may not have taken place. */
-const OPEN: ReadonlySet<ErrorCode> = new Set([
-  'CATALOG_UNAVAILABLE',
-  'CATALOG_BROKEN',
-  'DEADLINE',
-  'CANCELLED',
-  'OUTCOME_UNKNOWN',
-  'UNAVAILABLE',
-  'INTERNAL',
+/** Statuses by which a catalog says no for sure. After any other the call may or may not have taken place. */
+const DEFINITE: ReadonlySet<StatusName> = new Set([
+  'INVALID_ARGUMENT',
+  'NOT_FOUND',
+  'ALREADY_EXISTS',
+  'PERMISSION_DENIED',
+  'FAILED_PRECONDITION',
 ]);
+
+/** Then the same call may be sent again under the same key, which the catalog answers with the receipt if there is one. */
+const SENT_AGAIN: ReadonlySet<ErrorCode> = new Set(['CATALOG_UNAVAILABLE', 'UNAVAILABLE', 'OUTCOME_UNKNOWN']);
+
+/** The guard could not be asked, which is no answer of its. */
+const NOT_ASKED: ReadonlySet<ErrorCode> = new Set(['UNAVAILABLE', 'DEADLINE', 'INTERNAL']);
+/** It was, and could not ask the catalog what the tool is now. */
+const NOT_DESCRIBED: ReadonlySet<ErrorCode> = new Set(['CATALOG_UNAVAILABLE', 'CATALOG_BROKEN']);
+
+/** One attempt at one call. */
+interface Attempt {
+  readonly ref: RunRef;
+  readonly callId: string;
+  readonly call: OpenedCall;
+  /** True where an earlier attempt was authorised: something may have reached the catalog. */
+  readonly startedBefore: boolean;
+  readonly number: number;
+  readonly signal: AbortSignal;
+}
+
+type Ended = CallEnd | { readonly kind: 'paused' };
 
 /** The `act` activity: one tool call, at most once, and its outcome told only when it is known. */
 export function createAct(deps: ActDeps): RunActivities['act'] {
   return (input) =>
-    runActivity(input.run, deps.push, deps.log, async (signal, attempt): Promise<ActResult> => {
+    runActivity(input.run, deps.push, deps.log, async (signal, number): Promise<ActResult> => {
       const ref: RunRef = { tenant: input.tenant, run: input.run };
       const call = await deps.store.openCall(ref, input.call);
       const ended = endedAs(call.state);
@@ -41,13 +61,13 @@ export function createAct(deps: ActDeps): RunActivities['act'] {
       if (call.digest !== input.digest) {
         throw new StewardError('DIGEST_MISMATCH', 'The stored call is not the one that was judged.');
       }
-      const end = await carryOut(deps, ref, input.call, call, attempt, signal);
-      if (signal.aborted && end.kind === 'failed') {
-        await deps.store.endCall(ref, input.call, { ...end, kind: 'cancelled' });
-        throw new StewardError('CANCELLED', 'The call was stopped.');
-      }
-      await deps.store.endCall(ref, input.call, end);
-      return { outcome: end.kind === 'cancelled' ? 'failed' : end.kind };
+      const attempt = { ref, callId: input.call, call, startedBefore: call.attempts > 0, number, signal };
+      const end = await carryOut(deps, attempt);
+      if (end.kind === 'paused') return { outcome: 'paused' };
+      const stopped = end.kind === 'cancelled' || (whatStops(signal) === 'run' && end.kind === 'failed');
+      await deps.store.endCall(ref, input.call, stopped ? { ...end, kind: 'cancelled' } : end);
+      if (stopped) throw new StewardError('CANCELLED', 'The call was stopped.');
+      return { outcome: end.kind };
     });
 }
 
@@ -65,44 +85,22 @@ function endedAs(state: string): ActResult['outcome'] | null {
   }
 }
 
-async function carryOut(
-  deps: ActDeps,
-  ref: RunRef,
-  callId: string,
-  call: OpenedCall,
-  attempt: number,
-  signal: AbortSignal,
-): Promise<CallEnd> {
-  const startedBefore = call.attempts > 0;
-  if (startedBefore) {
-    // An effect that took place is told, whatever the guard would say by now.
-    const found = await deps.catalogs.resolve(call.catalog, { ...call, lookOnly: true }, signal).catch(async (error) => {
-      if (attempt >= SHOWN_AFTER && !signal.aborted) await deps.store.markUnknown(ref, callId, messageOf(error));
-      throw error;
-    });
-    if (found.kind === 'receipt') return done(found);
-    if (found.kind === 'tombstone') return notDone('it was interrupted before it took effect');
-    if (found.kind === 'in_doubt' && (found.running || !found.repeatable)) return settleCall(deps, ref, callId, call, signal);
-  }
-  if (signal.aborted) return startedBefore ? settleCall(deps, ref, callId, call, signal) : notDone('the run was stopped');
+async function carryOut(deps: ActDeps, attempt: Attempt): Promise<Ended> {
+  const { callId, call, signal, startedBefore } = attempt;
+  const known = startedBefore ? await look(deps, attempt) : null;
+  if (known) return known;
+  if (whatStops(signal) === 'run') return startedBefore ? settle(deps, attempt) : stopped();
+  assertGoesOn(signal);
 
   let granted: Awaited<ReturnType<GuardPort['authorize']>>;
   try {
     granted = await deps.guard.authorize(call.runGrant, callId, call.digest, signal);
   } catch (error) {
-    if (!isStewardError(error) || error.code === 'UNAVAILABLE' || error.code === 'DEADLINE' || error.code === 'INTERNAL') {
-      throw error;
-    }
-    if (startedBefore) {
-      const settled = await settleCall(deps, ref, callId, call, signal);
-      if (settled.kind === 'done') return settled;
-    }
-    if (error.code === 'CANCELLED') return notDone('the run was stopped');
-    return { kind: 'denied', code: error.code, message: error.message };
+    return refusedByGuard(deps, attempt, error);
   }
-
+  let outcome: ExecuteOutcome;
   try {
-    const outcome = await deps.catalogs.execute(
+    outcome = await deps.catalogs.execute(
       granted.catalog,
       {
         actionRecord: granted.actionRecord,
@@ -112,19 +110,86 @@ async function carryOut(
       },
       signal,
     );
-    return outcome.kind === 'receipt' ? done(outcome) : { ...outcome, kind: 'refused' };
   } catch (error) {
-    if (!isStewardError(error)) throw error;
-    if (!OPEN.has(error.code)) {
-      // A definite no to this attempt; an earlier one may still have taken effect.
-      const settled = startedBefore ? await settleCall(deps, ref, callId, call, signal) : null;
-      return settled?.kind === 'done' ? settled : { kind: 'failed', code: error.code, message: error.message };
-    }
-    // Cut off: the same call may be sent again under the same key, which the catalog answers with the receipt.
-    const sendAgain = error.code === 'CATALOG_UNAVAILABLE' || error.code === 'UNAVAILABLE' || error.code === 'OUTCOME_UNKNOWN';
-    if (sendAgain && !signal.aborted && attempt < CATALOG_ATTEMPTS) throw error;
-    return settleCall(deps, ref, callId, call, signal, error);
+    return failedToExecute(deps, attempt, error);
   }
+  if (outcome.kind === 'receipt') return done(outcome);
+  return sureOfNo(deps, attempt, { ...outcome, kind: 'refused' });
+}
+
+/** What an earlier attempt has left; null where the same call may be sent again. */
+async function look(deps: ActDeps, attempt: Attempt): Promise<CallEnd | null> {
+  const { ref, callId, call, signal, number } = attempt;
+  const show = async (after: number, message: string): Promise<void> => {
+    if (number >= after && !signal.aborted) await deps.store.markUnknown(ref, callId, message);
+  };
+  const found = await deps.catalogs
+    .resolve(call.catalog, { key: call.key, digest: call.digest, runGrant: call.runGrant, lookOnly: true }, signal)
+    .catch(async (error: unknown) => {
+      await show(SHOWN_AFTER, error instanceof Error ? error.message : 'The catalog cannot be asked.');
+      throw error;
+    });
+  switch (found.kind) {
+    case 'receipt':
+      // An effect that took place is told, whatever the guard would say by now.
+      return done(found);
+    case 'tombstone':
+      return notDone('it was interrupted before it took effect');
+    case 'nothing':
+      return null;
+    case 'in_doubt':
+      if (found.running && !signal.aborted) {
+        await show(STILL_RUNNING_SHOWN_AFTER, 'The catalog says that the call is still running.');
+        throw new StewardError('OUTCOME_UNKNOWN', `${call.tool} is still running from an earlier attempt.`, {
+          details: { retryAfterMs: 1_000 },
+        });
+      }
+      return found.repeatable && !signal.aborted ? null : settle(deps, attempt);
+  }
+}
+
+async function refusedByGuard(deps: ActDeps, attempt: Attempt, error: unknown): Promise<Ended> {
+  if (!isStewardError(error) || NOT_ASKED.has(error.code)) throw error;
+  // Nothing was decided about the call: it waits for the resume, and so does what an earlier attempt may have begun.
+  if (error.code === 'WRONG_STATE' && error.details.status === 'paused') return { kind: 'paused' };
+  if (NOT_DESCRIBED.has(error.code)) {
+    if (attempt.number < CATALOG_ATTEMPTS) throw error;
+    return sureOfNo(deps, attempt, { kind: 'failed', code: error.code, message: error.message });
+  }
+  if (error.code === 'CANCELLED') {
+    assertGoesOn(attempt.signal);
+    return sureOfNo(deps, attempt, stopped());
+  }
+  return sureOfNo(deps, attempt, { kind: 'denied', code: error.code, message: error.message });
+}
+
+async function failedToExecute(deps: ActDeps, attempt: Attempt, error: unknown): Promise<CallEnd> {
+  if (!isStewardError(error)) throw error;
+  if (DEFINITE.has(statusOf(error.code))) {
+    return sureOfNo(deps, attempt, { kind: 'failed', code: error.code, message: error.message });
+  }
+  if (SENT_AGAIN.has(error.code) && !attempt.signal.aborted && attempt.number < CATALOG_ATTEMPTS) throw error;
+  return settle(deps, attempt, error);
+}
+
+/**
+ * This attempt certainly has no effect. An earlier one may have had, or may still arrive: that is settled first, and an
+ * effect that took place is told instead.
+ */
+async function sureOfNo(deps: ActDeps, attempt: Attempt, end: CallEnd): Promise<CallEnd> {
+  if (!attempt.startedBefore) return end;
+  const settled = await settle(deps, attempt);
+  return settled.kind === 'done' ? settled : end;
+}
+
+async function settle(deps: ActDeps, attempt: Attempt, because?: StewardError): Promise<CallEnd> {
+  assertGoesOn(attempt.signal);
+  return settleCall(deps, attempt.ref, attempt.callId, attempt.call, attempt.signal, because);
+}
+
+/** An attempt that is over settles nothing: a tombstone would take the call away from the attempt that follows. */
+function assertGoesOn(signal: AbortSignal): void {
+  if (whatStops(signal) === 'attempt') throw new StewardError('CANCELLED', 'This attempt is over; another goes on.');
 }
 
 function done(receipt: Receipt): CallEnd {
@@ -136,6 +201,6 @@ function notDone(why: string): CallEnd {
   return { kind: 'failed', code: 'TOMBSTONED', message: `The call did not take place: ${why}.` };
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : 'The catalog cannot be asked.';
+function stopped(): CallEnd {
+  return { kind: 'cancelled', code: 'CANCELLED', message: 'The call did not take place: the run was stopped.' };
 }

@@ -18,21 +18,23 @@ export async function settleCall(
   because?: StewardError,
 ): Promise<CallEnd> {
   const signal = AbortSignal.timeout(SETTLE_MS);
+  const { key, digest, runGrant } = call;
   let told: string;
   try {
-    const found = await deps.catalogs.resolve(call.catalog, { ...call, lookOnly: false }, signal);
+    const found = await deps.catalogs.resolve(call.catalog, { key, digest, runGrant, lookOnly: false }, signal);
     if (found.kind === 'receipt') {
       const { resultJson, change, undoable, repeated } = found;
       return { kind: 'done', resultJson, change, undoable, repeated };
     }
-    if (found.kind === 'tombstone' || found.kind === 'nothing') {
-      const why = stopped.aborted ? 'the run was stopped' : (because?.message ?? 'it was interrupted');
+    if (found.kind === 'tombstone') {
+      const why = stopped.aborted ? 'the run was stopped.' : (because?.message ?? 'it was interrupted.');
       return {
         kind: 'failed',
         code: because?.code ?? 'TOMBSTONED',
         message: `The call did not take place: ${why}`,
       };
     }
+    // `nothing` is no answer here: without a tombstone a late attempt could still take effect.
     told = 'The catalog began the call and cannot say whether it took effect.';
   } catch (error) {
     told = error instanceof Error ? error.message : 'The catalog cannot be asked.';
