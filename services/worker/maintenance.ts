@@ -6,7 +6,7 @@ import { workflowIdOf } from '#domain/ids.ts';
 import type { MaintenanceActivities } from '#domain/ports/maintenance-activities.ts';
 import type { CloseRunInput } from '#domain/ports/run-activities.ts';
 import { startQueued } from '#platform/database/admission.ts';
-import { chargeDead, lockRemainders } from '#platform/database/ledger.ts';
+import { chargeDeadAttempt } from '#platform/database/budget.ts';
 import { enqueue } from '#platform/database/outbox.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { listTenants, withTenant } from '#platform/database/tenant.ts';
@@ -20,75 +20,118 @@ export interface MaintenanceDeps {
   readonly log: { warn(fields: object, message: string): void };
 }
 
-/** Rows of one kind looked at per tenant and pass. */
+/** Rows of one kind looked at per tenant at once. */
 const PAGE = 500;
 /** A run is compared with Temporal once it is this old: a start under way is not a lost one. */
 const SETTLED_MS = 15_000;
 const CALL_MS = 5_000;
+const HEARTBEAT_MS = 2_000;
+/** A pass begins no further tenant or page after this; its schedule starts the next one. */
+const PASS_MS = 3 * 60_000;
 
-/** The background jobs. Each goes tenant by tenant, in bounded pages; what one pass leaves the next takes up. */
+/**
+ * The background jobs. Each goes tenant by tenant, in bounded pages; what fails for one tenant or run is counted and
+ * logged, keeps no other from its turn, and is tried again by the next pass.
+ */
 export function createMaintenance(deps: MaintenanceDeps): MaintenanceActivities {
   return {
-    async reconcile() {
-      const counts = { looked: 0, closed: 0, failed: 0 };
-      await eachTenant(deps, async (tenant) => {
-        for (const run of await openRuns(deps, tenant)) {
-          counts.looked += 1;
-          Context.current().heartbeat();
-          try {
-            const end = await endInTemporal(deps, tenant, run);
-            if (!end) continue;
-            await closeRun(deps.closing, end);
-            counts.closed += 1;
-          } catch (error) {
-            counts.failed += 1;
-            deps.log.warn({ tenant, run, err: String(error) }, 'could not reconcile a run');
+    reconcile: () =>
+      pass(deps, { looked: 0, closed: 0, failed: 0 }, async (tenant, counts, inTime) => {
+        for (let after = ''; inTime(); ) {
+          const page = await openRuns(deps, tenant, after);
+          for (const id of page) {
+            if (!inTime()) break;
+            counts.looked += 1;
+            await attempt(deps, counts, { tenant, run: id }, async () => {
+              const end = await endInTemporal(deps, tenant, id);
+              if (!end) return;
+              await closeRun(deps.closing, end);
+              counts.closed += 1;
+            });
           }
+          if (page.length < PAGE) break;
+          after = page.at(-1) ?? '';
         }
-      });
-      return counts;
-    },
+      }),
 
-    async sweep() {
-      const counts = { charged: 0, restarted: 0, promoted: 0 };
-      await eachTenant(deps, async (tenant) => {
-        counts.charged += await chargeDeadAttempts(deps, tenant);
+    sweep: () =>
+      pass(deps, { charged: 0, restarted: 0, promoted: 0, failed: 0 }, async (tenant, counts) => {
+        for (const dead of await deadAttempts(deps, tenant)) {
+          await attempt(deps, counts, { tenant, run: dead.run_id }, async () => {
+            const ref = { tenant, run: dead.run_id };
+            const charge = { id: dead.attempt_id, turn: dead.turn };
+            const cost = await withTenant(deps.db, tenant, (trx) => chargeDeadAttempt(trx, ref, charge, new Date()));
+            if (cost > 0) counts.charged += 1;
+          });
+        }
         const started = await neverStarted(deps, tenant);
         const promoted = await withTenant(deps.db, tenant, (trx) => startQueued(trx, tenant));
         counts.restarted += started.length;
         counts.promoted += promoted.length;
         await deliver(deps, tenant, [...started, ...promoted]);
-      });
-      return counts;
-    },
+      }),
 
-    async deliverOutbox() {
-      const counts = { delivered: 0, failed: 0 };
-      await eachTenant(deps, async (tenant) => {
+    deliverOutbox: () =>
+      pass(deps, { delivered: 0, failed: 0 }, async (tenant, counts) => {
         const done = await deliver(deps, tenant, 'due', PAGE);
         counts.delivered += done.delivered;
         counts.failed += done.failed;
-      });
-      return counts;
-    },
+      }),
   };
 }
 
-async function eachTenant(deps: MaintenanceDeps, work: (tenant: string) => Promise<void>): Promise<void> {
-  for (const tenant of await listTenants(deps.db)) {
-    Context.current().heartbeat();
-    await work(tenant);
+/** Runs `work` for every tenant while there is time, with heartbeats on a timer. Returns its counts. */
+async function pass<Counts extends Record<string, number> & { failed: number }>(
+  deps: MaintenanceDeps,
+  counts: Counts,
+  work: (tenant: string, counts: Counts, inTime: () => boolean) => Promise<void>,
+): Promise<Counts> {
+  const context = Context.current();
+  const end = Date.now() + PASS_MS;
+  const inTime = (): boolean => Date.now() < end && !context.cancellationSignal.aborted;
+  context.heartbeat();
+  const timer = setInterval(() => context.heartbeat(), HEARTBEAT_MS);
+  try {
+    for (const tenant of shuffled(await listTenants(deps.db))) {
+      if (!inTime()) break;
+      await attempt(deps, counts, { tenant }, () => work(tenant, counts, inTime));
+    }
+    return counts;
+  } finally {
+    clearInterval(timer);
   }
 }
 
-async function openRuns(deps: MaintenanceDeps, tenant: string): Promise<string[]> {
+async function attempt(
+  deps: MaintenanceDeps,
+  counts: { failed: number },
+  what: object,
+  work: () => Promise<void>,
+): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    counts.failed += 1;
+    deps.log.warn({ ...what, err: error instanceof Error ? error.message : String(error) }, 'left to the next pass');
+  }
+}
+
+/** So that a pass that runs out of time does not leave out the same tenants every time. */
+function shuffled(tenants: readonly string[]): string[] {
+  const from = Math.floor(Math.random() * tenants.length);
+  return [...tenants.slice(from), ...tenants.slice(0, from)];
+}
+
+/** Runs that Temporal should know, by id from behind `after` on. */
+async function openRuns(deps: MaintenanceDeps, tenant: string, after: string): Promise<string[]> {
   const rows = await withTenant(deps.db, tenant, (trx) =>
     trx
       .selectFrom('agent_runs')
       .select('id')
       .where('closed_at', 'is', null)
       .where('workflow_started_at', '<', new Date(Date.now() - SETTLED_MS))
-      .orderBy('created_at')
+      .where('id', '>', after)
+      .orderBy('id')
       .limit(PAGE)
       .execute(),
   );
@@ -130,24 +173,18 @@ async function endInTemporal(deps: MaintenanceDeps, tenant: string, run: string)
   }
 }
 
-/** Charges model calls that never settled: their worker died, and nobody knows what they cost. */
-async function chargeDeadAttempts(deps: MaintenanceDeps, tenant: string): Promise<number> {
-  const dead = await withTenant(deps.db, tenant, (trx) =>
+/** Model calls that never settled: their worker died, and nobody knows what they cost. */
+function deadAttempts(deps: MaintenanceDeps, tenant: string) {
+  return withTenant(deps.db, tenant, (trx) =>
     trx
       .selectFrom('agent_run_costs')
-      .select(['attempt_id', 'run_id'])
+      .select(['attempt_id', 'run_id', 'turn'])
       .where('state', '=', 'reserved')
       .where('deadline_at', '<', new Date())
+      .orderBy('deadline_at')
       .limit(PAGE)
       .execute(),
   );
-  for (const attempt of dead) {
-    await withTenant(deps.db, tenant, async (trx) => {
-      await lockRemainders(trx, tenant, attempt.run_id, new Date());
-      await chargeDead(trx, tenant, attempt.attempt_id);
-    });
-  }
-  return dead.length;
 }
 
 /** Runs whose start was lost between their row and Temporal get it again. Only rows that were never started. */
