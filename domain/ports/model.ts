@@ -1,5 +1,5 @@
-import type { CancelSignal } from './signal.ts';
 import type { AssistantBlock, Message, ModelStop, Usage } from '../conversation.ts';
+import type { CancelSignal } from './signal.ts';
 
 /** One tool as the model is told about it. `description` and `inputSchema` are prompt text, pinned by the agent. */
 export interface ModelTool {

@@ -5,13 +5,22 @@ import type { CancelSignal } from './signal.ts';
 
 /** The guard as activities use it. Errors are StewardErrors; UNAVAILABLE means nothing is allowed now. */
 export interface GuardPort {
-  judge(runGrant: string, turn: number, calls: readonly Proposal[], signal: CancelSignal): Promise<readonly JudgedCall[]>;
+  judge(
+    runGrant: string,
+    turn: number,
+    calls: readonly Proposal[],
+    signal: CancelSignal,
+  ): Promise<readonly JudgedCall[]>;
   authorize(
     runGrant: string,
     callId: string,
     digest: string,
     signal: CancelSignal,
-  ): Promise<{ readonly actionRecord: Uint8Array; readonly catalog: string; readonly executionGrants: readonly string[] }>;
+  ): Promise<{
+    readonly actionRecord: Uint8Array;
+    readonly catalog: string;
+    readonly executionGrants: readonly string[];
+  }>;
   confirmDecision(
     runGrant: string,
     approvalId: string,

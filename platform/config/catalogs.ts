@@ -9,7 +9,8 @@ export function parseCatalogs(text: string): Record<string, string> {
       throw new StewardError('INVALID_REQUEST', `STEWARD_CATALOGS: "${piece}" must be name=host:port.`);
     }
     const [, name, address] = match as unknown as [string, string, string];
-    if (Object.hasOwn(catalogs, name)) throw new StewardError('INVALID_REQUEST', `STEWARD_CATALOGS names ${name} twice.`);
+    if (Object.hasOwn(catalogs, name))
+      throw new StewardError('INVALID_REQUEST', `STEWARD_CATALOGS names ${name} twice.`);
     catalogs[name] = address;
   }
   return catalogs;

@@ -40,7 +40,9 @@ export function fromDatabase(error: unknown): unknown {
   const lost =
     (typeof code === 'string' && (AGAIN.test(code) || /^E(CONN|PIPE|HOST|NET|TIMED|AI_AGAIN)/.test(code))) ||
     /Connection terminated|timeout exceeded when trying to connect|Client has encountered/.test(text);
-  return lost ? new StewardError('UNAVAILABLE', 'The database cannot be used right now. Try again.', { cause: error }) : error;
+  return lost
+    ? new StewardError('UNAVAILABLE', 'The database cannot be used right now. Try again.', { cause: error })
+    : error;
 }
 
 /** True where `error` is the violation of a unique constraint or index, of this name if one is given. */
