@@ -42,7 +42,10 @@ export function createUndoCall(deps: UndoCallDeps): UndoActivities['undoCall'] {
       const ref: RunRef = { tenant: input.tenant, run: input.run };
       const step = await deps.store.openUndo(ref, input.undo, input.call);
       if (step.state !== 'pending') return { state: step.state };
-      const end = await takeBack(deps, input, step, signal);
+      const end = await takeBack(deps, input, step, signal).catch((error: unknown) => {
+        // Only this attempt is over, with its worker: the undo goes on with the next one.
+        throw isStewardError(error) && error.code === 'CANCELLED' ? again('It was interrupted.', 500) : error;
+      });
       return { state: await deps.store.endUndo(ref, input.undo, input.call, end) };
     });
 }

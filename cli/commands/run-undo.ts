@@ -50,12 +50,12 @@ async function undo(session: Session, options: UndoOptions, runId: string): Prom
   // A repeat under a known request id gets the undo as it stands, whatever is left to undo.
   if (options.requestId === undefined) {
     const effects = await effectsToUndo(session, options, runId);
-    if (!effects.some(isToUndo)) {
-      show(session, effects);
-      session.remark('Nothing of it can be undone any more.');
-      return effects.every((effect) => effect.undoState === UndoState.UNDONE) ? EXIT.ok : EXIT.failed;
+    const left = effects.some(isToUndo);
+    if (!left && !session.json) {
+      print([...plannedLines(effects, session.look), 'There is nothing left to undo.']);
+      return effects.some((effect) => effect.undoState === UndoState.UNDONE) ? EXIT.ok : EXIT.failed;
     }
-    if (!(await agreed(session, effects, options))) return EXIT.failed;
+    if (left && !(await agreed(session, effects, options))) return EXIT.failed;
   }
   session.requestId = options.requestId ?? randomUUID();
   const callIds = [...(options.call ?? [])];

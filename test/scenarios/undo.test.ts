@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type Undo, UndoState } from '#gen/steward/run/v1/run_service_pb.ts';
+import { runCli } from '../support/cli.ts';
 import { stewardErrorOf } from '../support/errors.ts';
 import { BEN, DESK, OLGA, type TestStack, testStack } from '../support/stack.ts';
 
@@ -216,3 +217,35 @@ test('a catalog that is down is waited for, and the effect is undone once', asyn
   expect((await over(undo?.id ?? '', 45_000)).steps).toMatchObject([{ state: UndoState.UNDONE }]);
   expect((await task(id))?.status).toBe('open');
 }, 90_000);
+
+test('on the command line: the summary names the command, which shows, undoes and waits', async () => {
+  const id = await newTask();
+  const run = await played([create('by hand')], [update(id, 'done')], [mail()]);
+  const env = { STEWARD_ADDRESS: s.stack.environment.runApi, STEWARD_TOKEN: await s.token(OLGA) };
+  const steward = (...args: string[]) => runCli(['--timeout', '30s', ...args], { env, timeoutMs: 60_000 });
+  const summary = await steward('run', 'get', run);
+  const command = ['run', 'undo', run];
+  expect(summary.stdout).toContain(`steward ${command.join(' ')}\n`);
+  // Nobody can be asked here.
+  expect(await steward(...command)).toMatchObject({ code: 2, stderr: expect.stringContaining('--yes') });
+  expect((await task(id))?.status).toBe('done');
+  const undone = await steward(...command, '--yes', '--reason', 'a test');
+  expect(undone).toMatchObject({ code: 0 });
+  const lines = undone.stdout.split('\n').filter((line) => !line.startsWith(' '));
+  expect(lines.map((line) => line.split(' ').slice(0, 3).join(' '))).toEqual([
+    '✗ 3.0 send_email',
+    '↶ 2.0 update_task_status',
+    '↶ 1.0 create_task',
+    '✗ 3.0 send_email',
+    '✓ 2.0 update_task_status',
+    '✓ 1.0 create_task',
+    '',
+  ]);
+  expect(undone.stdout).toMatch(/- status: "done"\n +\+ status: "open"/);
+  expect((await task(id))?.status).toBe('open');
+  const again = await steward(...command, '--yes', '--json');
+  expect(again.code).toBe(0);
+  expect(JSON.parse(again.stdout)).toMatchObject({ undo: { steps: expect.any(Array) } });
+  expect((await steward('run', 'get', run)).stdout).toContain(`✓ 2.0 update_task_status  undone for ${OLGA.subject}`);
+  expect(await steward('run', 'undo', run, '--call', '9.0', '--yes')).toMatchObject({ code: 3 });
+}, 120_000);

@@ -157,6 +157,8 @@ export async function guardBench(
     keys: { issuer, runApi, guard, stranger },
     worker: worker.client,
     address: server.address,
+    deskAddress: `127.0.0.1:${port}`,
+    workerToken,
     pins,
     /** Lets so much time pass for what is kept of catalogs. */
     later(ms: number) {
