@@ -103,7 +103,10 @@ async function follow(
   options: DemoOptions,
   decider: string,
 ): Promise<number> {
-  let state: WatchState = firstState(run.id, lookFor(process.stdout), { startedAt: Date.now(), command: 'npm run steward --' });
+  let state: WatchState = firstState(run.id, lookFor(process.stdout), {
+    startedAt: Date.now(),
+    command: 'npm run steward --',
+  });
   let asked = 0;
   // One question at a time, while the stream goes on.
   let questions: Promise<void> = Promise.resolve();

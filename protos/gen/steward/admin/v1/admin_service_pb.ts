@@ -389,7 +389,7 @@ export const AdminService: GenService<{
   /**
    * Validates an agent definition (YAML), pins its tools as the catalogs describe them now, and stores it under name +
    * content hash. The same content again is the same version. Role: admin.
-   * INVALID_ARGUMENT: AGENT_INVALID with the path and the fault of every field; MODEL_UNKNOWN; TOOL_UNKNOWN.
+   * INVALID_ARGUMENT: AGENT_INVALID with the path and the fault of every field; MODEL_UNKNOWN. NOT_FOUND: TOOL_UNKNOWN.
    * UNAVAILABLE: a catalog of its tools cannot be reached.
    *
    * @generated from rpc steward.admin.v1.AdminService.ApplyAgent
