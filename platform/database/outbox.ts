@@ -33,7 +33,8 @@ export interface Claimed {
 
 /**
  * Claims rows for `holdMs`: of each run the oldest undelivered one only, so that what a run is told keeps its order. An
- * undo is a workflow of its own and waits for nothing.
+ * undo is a workflow of its own and waits for nothing. A cancel waits for the start, and for nothing else that has been
+ * tried in vain: Temporal takes so many signals of one workflow and no more, and stopping must not hang on them.
  * With ids: rows of their runs up to them, whether due or not; else every row that is due. Rows another deliverer holds
  * are left alone.
  */
@@ -54,7 +55,8 @@ export async function claim(
         select o.id from outbox o
         where o.delivered_at is null and (o.held_until is null or o.held_until <= now()) and ${wanted}
           and (o.kind = 'undo' or not exists (
-            select from outbox e where e.delivered_at is null and e.run_id = o.run_id and e.id < o.id))
+            select from outbox e where e.delivered_at is null and e.run_id = o.run_id and e.id < o.id
+              and (o.kind <> 'cancel' or e.kind = 'start' or e.attempts = 0)))
         order by o.id limit ${options.limit} for update skip locked)
       update outbox u set attempts = u.attempts + 1, held_until = now() + ${options.holdMs} * interval '1 millisecond'
       from chosen where u.id = chosen.id

@@ -108,6 +108,28 @@ test('while Temporal is away rows wait, and nothing overtakes', async () => {
   expect(await deliver({ db: pool.db, temporal, log }, tenant, 'due')).toEqual({ delivered: 2, failed: 0 });
 });
 
+test('a cancel does not wait behind what Temporal will not take, and does wait for the start', async () => {
+  const { tenant, run } = await newRun();
+  const deps = { db: pool.db, temporal, log: keepLog() };
+  const start = await owe(tenant, { kind: 'start', runId: run });
+  const failing = "update steward.outbox set attempts = 1, held_until = now() + interval '1 hour' where id = $1";
+  await database.query(failing, [start]);
+  const cancel = await owe(tenant, { kind: 'cancel', runId: run });
+  expect(await deliver(deps, tenant, [cancel])).toEqual({ delivered: 0, failed: 0 });
+  await database.query('update steward.outbox set held_until = now() where id = $1', [start]);
+  expect(await deliver(deps, tenant, [start])).toEqual({ delivered: 1, failed: 0 });
+  const refused = await owe(tenant, {
+    kind: 'decide_approval',
+    runId: run,
+    payload: { approvalId: 'a', digest: 'd' },
+  });
+  await database.query(failing, [refused]);
+  const stop = await owe(tenant, { kind: 'cancel', runId: run });
+  expect(await deliver(deps, tenant, [stop])).toEqual({ delivered: 2, failed: 0 });
+  expect(await row(cancel)).toMatchObject({ delivered_at: expect.any(Date) });
+  expect(await row(refused)).toMatchObject({ delivered_at: null });
+});
+
 test('what a workflow cannot hear any more counts as delivered and says why', async () => {
   const tenant = await database.tenant();
   const log = keepLog();
