@@ -160,6 +160,10 @@ test('every kind has a line that fits the terminal and obeys nothing in the data
     'tool.failed': { tool: 'x', code: 'X', message: evil },
     'tool.outcome_unknown': { tool: 'x', message: evil },
     'run.closed': { status: 'completed', reason: null, message: evil, cost: 1, outcome: evil },
+    'undo.requested': { undo: 'u', by: evil, reason: evil, calls: 2 },
+    'undo.done': { undo: 'u', tool: 'x', change: { summary: evil, fields: [], quantities: {} }, repeated: true },
+    'undo.refused': { undo: 'u', tool: 'x', code: 'CHANGED_SINCE', message: evil },
+    'undo.unknown': { undo: 'u', tool: 'x', message: evil },
   };
   const from = withCall(state, { callId: '1.0', tool: 'x', argsJson: JSON.stringify({ a: evil }) });
   for (const [kind, data] of Object.entries(all)) {

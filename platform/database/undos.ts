@@ -70,6 +70,8 @@ async function endStep(
   callId: string,
   end: UndoEnd,
 ): Promise<UndoState> {
+  // The run before the step, as everywhere.
+  await trx.selectFrom('agent_runs').select('id').where('id', '=', ref.run).forNoKeyUpdate().execute();
   const step = await trx
     .updateTable('agent_run_undo_steps')
     .set({
