@@ -5,22 +5,32 @@
 
 import { createHash, randomUUID } from 'node:crypto';
 import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { REPOSITORY } from '#deploy/dev/paths.ts';
 import { workflowIdOf } from '#domain/ids.ts';
 import { RUN_TASK_QUEUE, RUN_WORKFLOW, type RunInput } from '#domain/run-workflow.ts';
+import { undoWorkflowIdOf } from '#domain/undo.ts';
 import { OLGA, type TestStack, testStack } from './support/stack.ts';
 
-const FOLDER = join(import.meta.dirname, 'histories', 'agent-run');
+const FOLDER = join(import.meta.dirname, 'histories');
 const MANIFEST = join(import.meta.dirname, 'histories', 'manifest.json');
 /** The release whose histories these are. */
 const RELEASE = '0.1.0';
 
 interface Shape {
   readonly what: string;
-  /** Plays a run to its end; returns its id, and which execution of its chain to record where that is not the last. */
-  play(s: TestStack): Promise<string | { readonly run: string; readonly execution: string }>;
+  /**
+   * Plays a run to its end; returns its id, and which execution of its chain, or which other workflow, to record where
+   * that is not the run's last.
+   */
+  play(s: TestStack): Promise<string | Played>;
+}
+
+interface Played {
+  readonly run: string;
+  readonly execution?: string;
+  readonly workflow?: string;
 }
 
 const plan = (turns: unknown, final = 'Done.') => `params: ${JSON.stringify({ turns, final })}`;
@@ -148,27 +158,40 @@ const SHAPES: Readonly<Record<string, Shape>> = {
         { limits: { tool_calls: 3 } },
       ),
   },
+  'undo-some-refused': {
+    what: 'an undo of two effects, one of them refused because its record has changed since',
+    async play(s) {
+      const run = await played(s, plan([[create('first')], [create('changed since')]]));
+      await s.query("update projects.tasks set title = 'changed' where title = 'changed since'");
+      const { undo } = await s.as(OLGA).runs.undoRun({ runId: run, requestId: randomUUID() });
+      return { run, workflow: undoWorkflowIdOf(undo?.id ?? '') };
+    },
+  },
 };
 
 async function record(s: TestStack, name: string, shape: Shape): Promise<void> {
-  const file = `agent-run/${RELEASE}-${name}.json`;
-  const path = join(FOLDER, `${RELEASE}-${name}.json`);
+  const file = `${name.startsWith('undo-') ? 'undo-run' : 'agent-run'}/${RELEASE}-${name}.json`;
+  const path = join(FOLDER, file);
   const known = await access(path).then(
     () => true,
     () => false,
   );
   if (known) return void process.stdout.write(`${file} is recorded already\n`);
   const played = await shape.play(s);
-  const { run, execution } = typeof played === 'string' ? { run: played, execution: undefined } : played;
+  const {
+    run,
+    execution,
+    workflow = workflowIdOf(run),
+  }: Played = typeof played === 'string' ? { run: played } : played;
   const { run: end } = await s.as(OLGA).runs.getRun({ runId: run });
-  const handle = s.temporal.client.workflow.getHandle(workflowIdOf(run));
+  const handle = s.temporal.client.workflow.getHandle(workflow);
   // The run row closes a moment before its workflow does.
   await handle.result().catch(() => undefined);
-  const recorded = s.temporal.client.workflow.getHandle(workflowIdOf(run), execution);
+  const recorded = s.temporal.client.workflow.getHandle(workflow, execution);
   const json = JSON.stringify(JSON.parse(historyToJSON(await recorded.fetchHistory())));
   // Failures carry stack traces, and those the path of this clone.
   const text = `${json.replaceAll(`${REPOSITORY}/`, '')}\n`;
-  await mkdir(FOLDER, { recursive: true });
+  await mkdir(dirname(path), { recursive: true });
   await writeFile(path, text);
   const manifest = JSON.parse(await readFile(MANIFEST, 'utf8').catch(() => '[]')) as unknown[];
   const sha256 = createHash('sha256').update(text).digest('hex');
