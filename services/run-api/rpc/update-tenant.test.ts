@@ -1,5 +1,10 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { tenantMonthAccount } from '#domain/ids.ts';
 import { RunStatus } from '#gen/steward/run/v1/run_service_pb.ts';
+import { connect } from '#platform/database/connect.ts';
+import { openMonth } from '#platform/database/ledger.ts';
+import type { Database } from '#platform/database/tables.ts';
+import { withTenant } from '#platform/database/tenant.ts';
 import { stewardErrorOf } from '#test/support/errors.ts';
 import { type RunApiBench, runApiBench } from '#test/support/run-api.ts';
 
@@ -96,4 +101,38 @@ test('values out of their range are all named, and roles are kept', async () => 
   const user = bench.as({ tenant, roles: ['user'] }).admin;
   expect((await stewardErrorOf(user.getTenant({}))).code).toBe('ROLE_MISSING');
   expect((await stewardErrorOf(bench.as({ tenant: 'nobody' }).admin.getTenant({}))).code).toBe('NOT_FOUND');
+});
+
+test('a limit that is lowered while the month is being opened holds for that month', async () => {
+  const tenant = await bench.database.tenant({ month_budget_micro_usd: 1_000_000 });
+  const worker = connect<Database>(await bench.database.urlAs('steward_worker'));
+  const account = tenantMonthAccount(Date.now());
+  const [opened, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const turn = withTenant(worker.db, tenant, async (trx) => {
+    await openMonth(trx, tenant, account);
+    opened.resolve();
+    await go.promise;
+  });
+  await opened.promise;
+  const update = bench.as({ tenant }).admin.updateTenant({ monthBudgetMicroUsd: 7n });
+  // Until it waits for the turn, or is done without having seen the account.
+  let done = false;
+  const ended = update.finally(() => {
+    done = true;
+  });
+  for (let looks = 0; looks < 2_000 && !done; looks += 1) {
+    const [waiting] = await bench.database.query<{ n: number }>(
+      "select count(*)::int as n from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
+    );
+    if (waiting && waiting.n > 0) break;
+  }
+  go.resolve();
+  await turn;
+  expect((await ended).tenant?.monthBudgetMicroUsd).toBe(7n);
+  await worker.close();
+  const rows = await bench.database.query(
+    'select limit_micro_usd::int as limit from steward.ledger_accounts where tenant = $1 and id = $2',
+    [tenant, account],
+  );
+  expect(rows).toEqual([{ limit: 7 }]);
 });

@@ -1,6 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { Transaction, Updateable } from 'kysely';
-import { tenantMonthAccount } from '#domain/ids.ts';
 import type { UpdateTenantRequest, UpdateTenantResponseSchema } from '#gen/steward/admin/v1/admin_service_pb.ts';
 import { startQueued } from '#platform/database/admission.ts';
 import { audit } from '#platform/database/journal.ts';
@@ -10,6 +9,7 @@ import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
 import { Checks } from '../checks.ts';
 import type { RunApiDeps } from '../deps.ts';
+import { ensureMonth } from '../starting/insert.ts';
 import { readTenant, toTenant } from '../views/tenant.ts';
 
 const MOST_BUDGET = 1_000_000_000_000n;
@@ -30,13 +30,15 @@ export async function updateTenant(
   const done = await withTenant(deps.db, tenant, async (trx) => {
     const before = await readTenant(trx, tenant);
     if (Object.keys(changes).length === 0) return { row: before, outbox: [] };
+    // Opened first where it is new: one that a turn opens meanwhile would keep the limit that was.
+    const month = changes.month_budget_micro_usd === undefined ? null : await ensureMonth(trx, tenant);
     await trx.updateTable('tenants').set(changes).where('id', '=', tenant).execute();
     const outbox: number[] = [];
-    if (changes.month_budget_micro_usd !== undefined) {
+    if (changes.month_budget_micro_usd !== undefined && month !== null) {
       await trx
         .updateTable('ledger_accounts')
         .set({ limit_micro_usd: changes.month_budget_micro_usd })
-        .where('id', '=', tenantMonthAccount(Date.now()))
+        .where('id', '=', month)
         .execute();
       if (changes.month_budget_micro_usd > before.month_budget_micro_usd)
         outbox.push(...(await tellWaiting(trx, tenant)));
