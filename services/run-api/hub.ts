@@ -26,15 +26,21 @@ export interface HubOptions {
   readonly onError?: (error: unknown) => void;
   /** Followers of this process. Default 10,000. */
   readonly most?: number;
+  /** Of one tenant. Default 2,000: one that opens streams without end leaves room for the others. */
+  readonly mostOfTenant?: number;
 }
 
 /** A NOTIFY can be lost: heads of followed runs are read again so often. */
 const LOOK_MS = 1_000;
 const MOST_FOLLOWERS = 10_000;
+const MOST_OF_TENANT = 2_000;
 const RUNS_PER_QUERY = 500;
 
 /** The followed runs of one tenant, with what was last seen of them. */
-type Heads = Map<string, { head: number | null; readonly followers: Set<Waiting> }>;
+interface Tenant {
+  readonly heads: Map<string, { head: number | null; readonly followers: Set<Waiting> }>;
+  followers: number;
+}
 
 /** One LISTEN connection and one look a second per process, however many follow. */
 export function createHub(options: HubOptions): Hub {
@@ -44,7 +50,7 @@ export function createHub(options: HubOptions): Hub {
 class PostgresHub implements Hub {
   readonly #options: HubOptions;
   readonly #listener: Listener;
-  readonly #tenants = new Map<string, Heads>();
+  readonly #tenants = new Map<string, Tenant>();
   readonly #byRun = new Map<string, Set<Waiting>>();
   #count = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -72,9 +78,14 @@ class PostgresHub implements Hub {
     if (this.#count >= (this.#options.most ?? MOST_FOLLOWERS)) {
       throw new StewardError('LIMIT_REACHED', 'Too many streams are open on this server. Try again, or use GetRun.');
     }
+    const own = this.#tenants.get(tenant) ?? { heads: new Map(), followers: 0 };
+    if (own.followers >= (this.#options.mostOfTenant ?? MOST_OF_TENANT)) {
+      throw new StewardError('LIMIT_REACHED', 'This tenant has too many streams open. Close some, or use GetRun.');
+    }
     this.#count += 1;
-    const heads = this.#tenants.get(tenant) ?? new Map();
-    this.#tenants.set(tenant, heads);
+    own.followers += 1;
+    const { heads } = own;
+    this.#tenants.set(tenant, own);
     const followed = heads.get(run) ?? { head: null, followers: new Set() };
     heads.set(run, followed);
     // Apart from the tenants' own: whoever names another tenant's run must not stand in its followers' way.
@@ -82,11 +93,12 @@ class PostgresHub implements Hub {
     this.#byRun.set(run, notified);
     const waiting = new Waiting(() => {
       this.#count -= 1;
+      own.followers -= 1;
       notified.delete(waiting);
       if (notified.size === 0) this.#byRun.delete(run);
       followed.followers.delete(waiting);
       if (followed.followers.size === 0) heads.delete(run);
-      if (heads.size === 0) this.#tenants.delete(tenant);
+      if (own.followers === 0) this.#tenants.delete(tenant);
     });
     notified.add(waiting);
     followed.followers.add(waiting);
@@ -114,7 +126,7 @@ class PostgresHub implements Hub {
   }
 
   async #look(): Promise<void> {
-    for (const [tenant, heads] of [...this.#tenants]) {
+    for (const [tenant, { heads }] of [...this.#tenants]) {
       const runs = [...heads.keys()];
       for (let from = 0; from < runs.length; from += RUNS_PER_QUERY) {
         if (this.#closed) return;

@@ -204,10 +204,11 @@ test('foreign and hidden runs do not exist, and asking for one does not deafen i
 });
 
 /** The handler itself, for what no real client can be made to do on time. */
-async function served(tenant: string, most?: number) {
+async function served(tenant: string, most?: number, mostOfTenant?: number) {
   const url = await bench.database.urlAs('steward_run_api');
   const own = connectDatabase<Database>(url, { max: 2 });
-  const hub = createHub({ url, db: own.db, ...(most === undefined ? {} : { most }) });
+  const limits = { ...(most === undefined ? {} : { most }), ...(mostOfTenant === undefined ? {} : { mostOfTenant }) };
+  const hub = createHub({ url, db: own.db, ...limits });
   const abort = new AbortController();
   const ctx: CallContext = {
     principal: {
@@ -227,6 +228,7 @@ async function served(tenant: string, most?: number) {
   const deps = { db: own.db, hub } as unknown as Deps;
   return {
     abort,
+    follow: (whose: string, runId: string) => hub.follow(whose, runId),
     watch: (runId: string, times?: WatchTimes) => {
       const request = { runId, afterSequence: 0n, textDeltas: false } as Request;
       return watchRun(ctx, deps, request, times);
@@ -305,6 +307,37 @@ test('a stream ends with its signal, and gives its place back', async () => {
   await expect(waiting).rejects.toThrow('gone');
   await expect(server.watch(run).next()).rejects.toThrow('gone');
   await server.stop();
+});
+
+test('one tenant cannot take the places of the others', async () => {
+  const server = await served('acme', 10, 2);
+  const [first] = [server.follow('acme', 'run-00001'), server.follow('acme', 'run-00002')];
+  expect(() => server.follow('acme', 'run-00001')).toThrow('too many streams');
+  server.follow('globex', 'run-00001').close();
+  first?.close();
+  first?.close();
+  server.follow('acme', 'run-00003').close();
+  await server.stop();
+});
+
+test('an event too large for a message is told without its fields, and those after it come', async () => {
+  const tenant = await bench.database.tenant();
+  const run = await bench.database.run(tenant);
+  const before = Array.from({ length: 120_000 }, () => 0);
+  const change = { summary: 'sum', fields: [{ record: 'r/1', field: 'f', before }], quantities: { rows: 1 } };
+  await write(tenant, run, [
+    { kind: 'tool.done', turn: 1, callId: '1.0', data: { tool: 't', change, undoable: true, repeated: false } },
+    note('x'.repeat(400_000)),
+    note('after'),
+  ]);
+  await close(tenant, run);
+  const connection = connect(RunService, { address: bench.address, token: () => bench.issuer.token({ tenant }) });
+  const events = eventsIn(await collect(connection.client.watchRun({ runId: run })));
+  connection.close();
+  expect(events.map((event) => event.kind)).toEqual(['tool.done', 'turn.failed', 'turn.failed', 'run.closed']);
+  expect(events[0]?.data).toMatchObject({ tool: 't', change: { ...change, fields: [] }, undoable: true });
+  expect(events[1]?.data).toMatchObject({ left_out: true });
+  expect(events[2]?.data).toMatchObject({ message: 'after' });
 });
 
 test('a reader may leave at any time', async () => {

@@ -38,6 +38,18 @@ export interface TextRow {
 const EVENTS = 200;
 const TEXTS = 200;
 
+/** Bytes of one event's JSON. On the wire it takes up to six times as much, and has to fit one message. */
+const EVENT_BYTES = 150_000;
+/**
+ * A change that is longer says its summary and quantities only; GetToolCall has it whole. An event that is too long all
+ * the same is left out but for its kind: it must not keep a reader from those after it.
+ */
+const bounded = sql<Record<string, unknown>>`case
+  when octet_length(data::text) <= ${EVENT_BYTES} then data
+  when octet_length((data #- '{change,fields}')::text) <= ${EVENT_BYTES} and jsonb_typeof(data #> '{change,fields}') = 'array'
+    then jsonb_set(data, '{change,fields}', '[]')
+  else jsonb_build_object('left_out', true, 'bytes', octet_length(data::text)) end`;
+
 /** Reads what came after a position, and moves it on. */
 export async function readOn(trx: Transaction<Database>, run: string, position: Position): Promise<Piece> {
   const row = await trx
@@ -47,7 +59,7 @@ export async function readOn(trx: Transaction<Database>, run: string, position: 
     .executeTakeFirstOrThrow();
   const events = await trx
     .selectFrom('agent_run_events')
-    .select(['sequence', 'at', 'kind', 'turn', 'call_id', 'data'])
+    .select(['sequence', 'at', 'kind', 'turn', 'call_id', bounded.as('data')])
     .where('run_id', '=', run)
     .where('sequence', '>', position.sequence)
     .orderBy('sequence')
