@@ -1,7 +1,14 @@
-import { type ErrorCode, isStewardError, type StatusName, StewardError, statusOf } from '#domain/errors.ts';
+import {
+  type ErrorCode,
+  isRetryable,
+  isStewardError,
+  type StatusName,
+  StewardError,
+  statusOf,
+} from '#domain/errors.ts';
 import type { ActResult, RunActivities } from '#domain/ports/run-activities.ts';
 import type { CallEnd, CallStore, OpenedCall, RunRef } from '#domain/ports/run-store.ts';
-import type { CatalogPort, ExecuteOutcome, GuardPort, Receipt } from '#domain/ports/services.ts';
+import type { CatalogPort, ExecuteOutcome, GuardPort, Receipt, Resolution } from '#domain/ports/services.ts';
 import { type ActivityLog, runActivity, type StopPush, whatStops } from '../run-context.ts';
 import { settleCall } from './settle-call.ts';
 
@@ -123,12 +130,17 @@ async function look(deps: ActDeps, attempt: Attempt): Promise<CallEnd | null> {
   const show = async (after: number, message: string): Promise<void> => {
     if (number >= after && !signal.aborted) await deps.store.markUnknown(ref, callId, message);
   };
-  const found = await deps.catalogs
-    .resolve(call.catalog, { key: call.key, digest: call.digest, runGrant: call.runGrant, lookOnly: true }, signal)
-    .catch(async (error: unknown) => {
-      await show(SHOWN_AFTER, error instanceof Error ? error.message : 'The catalog cannot be asked.');
-      throw error;
-    });
+  let found: Resolution;
+  try {
+    const asked = { key: call.key, digest: call.digest, runGrant: call.runGrant, lookOnly: true };
+    found = await deps.catalogs.resolve(call.catalog, asked, signal);
+  } catch (error) {
+    // One that will not say, whatever for, is asked to settle, and shown as not knowing.
+    const refuses = isStewardError(error) && !isRetryable(error.code) && !signal.aborted;
+    if (refuses) return settle(deps, attempt);
+    await show(SHOWN_AFTER, error instanceof Error ? error.message : 'The catalog cannot be asked.');
+    throw error;
+  }
   switch (found.kind) {
     case 'receipt':
       // An effect that took place is told, whatever the guard would say by now.

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { ApplicationFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime } from '@temporalio/worker';
+import { DefaultLogger } from '@temporalio/worker';
 import { StewardError } from '#domain/errors.ts';
 import type { UndoCatalogPort, UndoGuardPort } from '#domain/ports/undo.ts';
 import type { UndoCallInput } from '#domain/undo.ts';
@@ -20,7 +20,6 @@ let pool: Connection<Database>;
 let guard: ReturnType<typeof connectGuard>;
 
 beforeAll(async () => {
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
   bench = await guardBench();
   pool = connect<Database>(await bench.database.urlAs('steward_worker'));
   guard = connectGuard({ address: bench.address, token: bench.workerToken });
@@ -55,7 +54,7 @@ async function attempt(of: UndoBench, around: Around = {}) {
   });
   const { tenant, id: run } = of.run;
   const input: UndoCallInput = { tenant, run, undo: of.undo, call: '1.0', ...(around.giveUp ? { giveUp: true } : {}) };
-  return new MockActivityEnvironment().run(undoCall, input);
+  return new MockActivityEnvironment({}, { logger: new DefaultLogger('ERROR') }).run(undoCall, input);
 }
 
 async function failureOf(work: Promise<unknown>): Promise<ApplicationFailure> {

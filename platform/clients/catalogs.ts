@@ -139,6 +139,13 @@ function ofCatalog(catalog: string, error: unknown): unknown {
   switch (error.code) {
     case 'UNAVAILABLE':
       return as('CATALOG_UNAVAILABLE', `Catalog ${catalog} cannot be reached.`);
+    case 'TOKEN_MISSING':
+    case 'TOKEN_INVALID':
+    case 'TOKEN_EXPIRED':
+    case 'TOKEN_WRONG_AUDIENCE':
+    case 'ROLE_MISSING':
+      // About this worker, not about the call: it never began.
+      return as('CATALOG_UNAVAILABLE', `Catalog ${catalog} does not take this worker's token: ${error.message}`);
     case 'INTERNAL':
     case 'TOO_LARGE':
     case 'UNIMPLEMENTED':

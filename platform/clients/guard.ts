@@ -1,5 +1,5 @@
 import { timestampMs } from '@bufbuild/protobuf/wkt';
-import { type ErrorCode, isErrorCode, StewardError } from '#domain/errors.ts';
+import { type ErrorCode, isErrorCode, isStewardError, StewardError } from '#domain/errors.ts';
 import type { ConfirmDecisionResult, JudgedCall } from '#domain/ports/run-activities.ts';
 import type { GuardPort } from '#domain/ports/services.ts';
 import type { UndoGuardPort } from '#domain/ports/undo.ts';
@@ -40,7 +40,7 @@ export function connectGuard(options: {
     close,
 
     async judge(runGrant, turn, calls, signal) {
-      const answer = await client.judge(
+      const answer = await asked(client.judge)(
         {
           runGrant,
           turn,
@@ -63,7 +63,7 @@ export function connectGuard(options: {
     },
 
     async authorize(runGrant, callId, digest, signal) {
-      const granted = await client.authorize(
+      const granted = await asked(client.authorize)(
         { runGrant, callId, digest },
         { signal: signal as AbortSignal, deadlineMs: ANSWER_MS },
       );
@@ -71,7 +71,7 @@ export function connectGuard(options: {
     },
 
     async authorizeUndo(runGrant, undoId, callId, signal) {
-      const granted = await client.authorizeUndo(
+      const granted = await asked(client.authorizeUndo)(
         { runGrant, undoId, callId },
         { signal: signal as AbortSignal, deadlineMs: ANSWER_MS },
       );
@@ -79,7 +79,7 @@ export function connectGuard(options: {
     },
 
     async confirmDecision(runGrant, approvalId, signed, signal) {
-      const answer = await client.confirmDecision(
+      const answer = await asked(client.confirmDecision)(
         { runGrant, approvalId, signedDecision: signed ?? '' },
         { signal: signal as AbortSignal, deadlineMs: ANSWER_MS },
       );
@@ -87,6 +87,22 @@ export function connectGuard(options: {
       if (!state) throw new StewardError('INTERNAL', 'The guard gave no state of the approval.');
       return { state };
     },
+  };
+}
+
+/** A refusal that is about this worker, not about the call, is no answer of the guard's: nothing is decided by it. */
+function asked<Args extends readonly unknown[], Answer>(
+  method: (...args: Args) => Promise<Answer>,
+): (...args: Args) => Promise<Answer> {
+  return async (...args) => {
+    try {
+      return await method(...args);
+    } catch (error) {
+      if (!isStewardError(error) || !(error.code.startsWith('TOKEN_') || error.code === 'ROLE_MISSING')) throw error;
+      throw new StewardError('UNAVAILABLE', `The guard does not take this worker's token: ${error.message}`, {
+        cause: error,
+      });
+    }
   };
 }
 

@@ -1,0 +1,125 @@
+import { expect } from '@jest/globals';
+import { createAct } from '#activities/tools/act.ts';
+import { type ErrorCode, StewardError } from '#domain/errors.ts';
+import type { ActResult } from '#domain/ports/run-activities.ts';
+import type { CatalogPort, ExecuteOutcome, GuardPort, Receipt, Resolution } from '#domain/ports/services.ts';
+import { activityEnvironment, endOf } from './activities.ts';
+import type { SeededRun, workerBench } from './worker-bench.ts';
+
+const DIGEST = 'd'.repeat(64);
+/** An effect that took place. */
+export const RECEIPT: Receipt = {
+  kind: 'receipt',
+  resultJson: '{"ok":true}',
+  change: { summary: 'Edited', fields: [], quantities: {} },
+  undoable: true,
+  repeated: false,
+};
+/** An error of guard or catalog. */
+export const fault = (code: ErrorCode, details = {}) => new StewardError(code, `it was ${code}`, { details });
+
+type Bench = Awaited<ReturnType<typeof workerBench>>;
+
+/** What the guard and the catalog of one call do, and what was asked of them. */
+export interface World {
+  authorize?: () => unknown;
+  execute?: (signal: AbortSignal) => unknown;
+  look?: () => unknown;
+  settle?: () => unknown;
+  attempt?: number;
+  /** Columns of the call as it was judged. */
+  columns?: Readonly<Record<string, unknown>>;
+}
+
+/** One activity over the real store. What is not said of the world must not be asked. */
+export async function world(bench: Bench, say: World, run?: SeededRun) {
+  const own = run ?? (await bench.run());
+  if (!run) await own.judge('1.0', say.columns ?? {});
+  const asked: string[] = [];
+  const answer = async <T>(what: string, give: (() => unknown) | undefined): Promise<T> => {
+    asked.push(what);
+    if (!give) throw new Error(`nobody should have asked to ${what}`);
+    const given = await give();
+    if (given instanceof StewardError) throw given;
+    return given as T;
+  };
+  const guard: Pick<GuardPort, 'authorize'> = {
+    async authorize(runGrant, callId, digest) {
+      expect([runGrant, callId, digest]).toEqual([own.grant, '1.0', DIGEST]);
+      const granted = { actionRecord: new Uint8Array([1]), catalog: 'desk', executionGrants: ['g'] };
+      await answer('authorize', say.authorize ?? (() => true));
+      await bench.database.query(
+        `update steward.agent_run_tool_invocations set state = 'started', attempts = attempts + 1
+         where run_id = $1 and call_id = '1.0'`,
+        [own.ref.run],
+      );
+      return granted;
+    },
+  };
+  const catalogs: CatalogPort = {
+    execute(catalog, request, signal) {
+      expect(catalog).toBe('desk');
+      expect(request).toMatchObject({ runGrant: own.grant, executionGrants: ['g'], timeoutMs: 5_000 });
+      return answer<ExecuteOutcome>('execute', say.execute && (() => say.execute?.(signal as AbortSignal)));
+    },
+    resolve(_, request) {
+      expect(request).toEqual({
+        key: `${own.ref.run}/1.0`,
+        digest: DIGEST,
+        runGrant: own.grant,
+        lookOnly: expect.any(Boolean),
+      });
+      return request.lookOnly ? answer<Resolution>('look', say.look) : answer<Resolution>('settle', say.settle);
+    },
+  };
+  const pushes = new Set<() => void>();
+  const act = createAct({
+    store: bench.calls,
+    guard: guard as GuardPort,
+    catalogs,
+    push: {
+      onStop: (_run, stop) => {
+        pushes.add(stop);
+        return () => pushes.delete(stop);
+      },
+    },
+    log: { warn: () => undefined },
+  });
+  const environment = activityEnvironment({ attempt: say.attempt ?? 1 });
+  const input = { tenant: own.ref.tenant, run: own.ref.run, call: '1.0', digest: DIGEST };
+  return {
+    run: own,
+    asked,
+    environment,
+    pushes,
+    input,
+    act: () => environment.run(act, input) as Promise<ActResult>,
+    call: () => own.call('1.0'),
+  };
+}
+
+/** Runs the activity and says how it ended, what was asked, and what is stored. */
+export async function play(bench: Bench, say: World, run?: SeededRun) {
+  const made = await world(bench, say, run);
+  const end = await endOf(made.act().then((result) => result.outcome));
+  const { state, attempts, error_code: code } = await made.call();
+  const told = (await made.run.steps()).filter((step) => step.kind === 'tool_result').map((step) => step.content);
+  return { end, asked: made.asked.join(' '), state, attempts, code, told, run: made.run };
+}
+
+/** Starts a call that lasts until it is aborted, and hands out what stops it. */
+export async function inFlight(bench: Bench, say: World) {
+  const begun = Promise.withResolvers<void>();
+  const made = await world(bench, {
+    ...say,
+    execute: (signal) => {
+      begun.resolve();
+      return new Promise((_, reject) =>
+        signal.addEventListener('abort', () => reject(fault('CANCELLED')), { once: true }),
+      );
+    },
+  });
+  const end = made.act().catch((error: unknown) => error);
+  await begun.promise;
+  return { ...made, end };
+}
