@@ -159,6 +159,8 @@ export async function guardBench(
     address: server.address,
     deskAddress: `127.0.0.1:${port}`,
     workerToken,
+    /** Called when the bench stops. */
+    onStop: (close: () => void) => void closing.push(close),
     pins,
     /** Lets so much time pass for what is kept of catalogs. */
     later(ms: number) {

@@ -25,6 +25,7 @@ export async function undoOf(bench: Bench, options: RunOptions = {}): Promise<Un
     addresses: { desk: bench.deskAddress },
     token: bench.workerToken,
   });
+  bench.onStop(() => catalogs.close());
   const granted = await bench.worker.authorize({ runGrant, callId, digest });
   const done = await catalogs.execute('desk', { ...granted, runGrant, timeoutMs: 10_000 }, AbortSignal.timeout(10_000));
   if (done.kind !== 'receipt' || !done.undoable) throw new Error('no effect to undo');
