@@ -1,12 +1,14 @@
 import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
 import { migrateCatalog } from '#catalog-kit/migrate.ts';
 import { serveCatalog } from '#catalog-kit/serve.ts';
 import { urlFor } from '#deploy/dev/schema.ts';
-import { DEV_AUDIENCE, DEV_ISSUER } from '#deploy/dev/secrets.ts';
+import { catalogAudience, DEV_ISSUER } from '#deploy/dev/secrets.ts';
 import type { Stack } from '#deploy/dev/stack.ts';
 import { connect } from '#platform/database/connect.ts';
+import { mintToken } from '#platform/identity/tokens.ts';
 import { type Held, holdTool } from './hold.ts';
 
 /** The catalog's name, and its schema. */
@@ -35,6 +37,10 @@ export async function serveBenchCatalog(stack: Stack, listen: string): Promise<B
   const { tool, callOf } = holdTool();
   const { tokens, runGrants, guard } = stack.secrets;
   const quiet = { debug() {}, warn() {}, error: (fields: object, message: string) => console.error(message, fields) };
+  // What Steward's processes show this catalog, as the launcher makes it for its own.
+  const claims = { issuer: DEV_ISSUER, audience: catalogAudience(BENCH_CATALOG), tenant: '', subject: 'steward' };
+  const token = await mintToken(tokens.privateJwk, { ...claims, roles: ['worker'] }, 3_600);
+  await writeFile(join(stack.secrets.catalogTokenDirectory, `${BENCH_CATALOG}.token`), token, { mode: 0o600 });
   const server = await serveCatalog({
     name: BENCH_CATALOG,
     tools: [tool],
@@ -42,7 +48,7 @@ export async function serveBenchCatalog(stack: Stack, listen: string): Promise<B
     listen,
     identity: {
       issuer: DEV_ISSUER,
-      audience: DEV_AUDIENCE,
+      audience: catalogAudience(BENCH_CATALOG),
       jwks: tokens.jwksPath,
       runGrantJwks: runGrants.jwksPath,
       executionGrantJwks: guard.jwksPath,

@@ -1,7 +1,7 @@
 /** Keys, passwords and tokens of the embedded default: made at first start, kept where only their owner reads. */
 
 import { randomBytes, randomUUID } from 'node:crypto';
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createKeyPair, type KeyPair } from '#platform/identity/key-pair.ts';
 import { mintToken } from '#platform/identity/tokens.ts';
@@ -11,6 +11,14 @@ import type { DevPaths } from './paths.ts';
 /** `iss` and `aud` of the tokens that the embedded default makes and accepts. */
 export const DEV_ISSUER = 'steward-dev';
 export const DEV_AUDIENCE = 'steward';
+
+/** The catalogs of the embedded default. */
+export const CATALOGS = ['projects', 'messaging'] as const;
+
+/** `aud` of the tokens that one catalog accepts: nobody else does, so a catalog can do nothing with what it is shown. */
+export function catalogAudience(catalog: string): string {
+  return `steward-catalog/${catalog}`;
+}
 
 /** The database role of each process that has one. */
 export const ROLES = {
@@ -35,6 +43,8 @@ export interface DevSecrets {
   readonly passwords: Readonly<Record<string, string>>;
   /** Bearer token with role `worker` of Steward's own processes, renewed while the launcher runs. */
   readonly serviceTokenFile: string;
+  /** Directory of `<catalog>.token`: the same processes' tokens towards each catalog, good there alone. */
+  readonly catalogTokenDirectory: string;
   /** Stops renewing. */
   close(): void;
 }
@@ -48,23 +58,32 @@ export async function openSecrets(paths: DevPaths): Promise<DevSecrets> {
   ]);
   const passwords = await keptPasswords(join(paths.secrets, 'database-roles.json'));
   const serviceTokenFile = join(paths.secrets, 'service.token');
-  const renew = async () => {
-    const claims = {
-      issuer: DEV_ISSUER,
-      audience: DEV_AUDIENCE,
-      tenant: '',
-      subject: 'steward',
-      roles: ['worker'] as const,
-    };
+  const catalogTokenDirectory = join(paths.secrets, 'catalog-tokens');
+  await mkdir(catalogTokenDirectory, { recursive: true, mode: 0o700 });
+  const write = async (file: string, audience: string) => {
+    const claims = { issuer: DEV_ISSUER, audience, tenant: '', subject: 'steward', roles: ['worker'] as const };
     const token = await mintToken(tokens.privateJwk, claims, SERVICE_TOKEN_S);
-    const draft = `${serviceTokenFile}.${randomUUID()}`;
+    const draft = `${file}.${randomUUID()}`;
     await writeFile(draft, token, { mode: 0o600 });
-    await rename(draft, serviceTokenFile);
+    await rename(draft, file);
+  };
+  const renew = async () => {
+    await write(serviceTokenFile, DEV_AUDIENCE);
+    for (const catalog of CATALOGS)
+      await write(join(catalogTokenDirectory, `${catalog}.token`), catalogAudience(catalog));
   };
   await renew();
   const timer = setInterval(() => void renew().catch(() => undefined), RENEW_MS);
   timer.unref();
-  return { tokens, runGrants, guard, passwords, serviceTokenFile, close: () => clearInterval(timer) };
+  return {
+    tokens,
+    runGrants,
+    guard,
+    passwords,
+    serviceTokenFile,
+    catalogTokenDirectory,
+    close: () => clearInterval(timer),
+  };
 }
 
 async function keptPasswords(file: string): Promise<Record<string, string>> {

@@ -9,7 +9,7 @@ import { POSTGRES_PORT, type RunningPostgres, startPostgres } from './postgres.t
 import { type RunningService, startService, stopLeftovers } from './processes.ts';
 import { type OnProgress, withProgress } from './progress.ts';
 import { prepareDatabase, urlFor } from './schema.ts';
-import { DEV_AUDIENCE, DEV_ISSUER, type DevSecrets, openSecrets, ROLES } from './secrets.ts';
+import { catalogAudience, DEV_AUDIENCE, DEV_ISSUER, type DevSecrets, openSecrets, ROLES } from './secrets.ts';
 import { startTemporal } from './temporal.ts';
 import { findTemporal } from './temporal-binary.ts';
 import { readTemporalDev } from './temporal-config.ts';
@@ -143,6 +143,7 @@ async function bringUp(
     STEWARD_RUN_GRANT_JWKS: secrets.runGrants.jwksPath,
     STEWARD_EXECUTION_GRANT_JWKS: secrets.guard.jwksPath,
     STEWARD_SERVICE_TOKEN_FILE: secrets.serviceTokenFile,
+    STEWARD_CATALOG_TOKEN_DIR: secrets.catalogTokenDirectory,
     STEWARD_CATALOGS: `projects=${addresses.projects},messaging=${addresses.messaging}`,
     STEWARD_REFLECTION: '1',
     STEWARD_LOG_LEVEL: env.STEWARD_LOG_LEVEL ?? 'info',
@@ -150,8 +151,12 @@ async function bringUp(
   const own: Record<ServiceName, Env> = {
     'offline-model': {},
     'mail-sink': { STEWARD_MAIL_FILE: mailFile },
-    projects: {},
-    messaging: { SMTP_URL: env.SMTP_URL ?? `smtp://${addresses['mail-sink']}`, STEWARD_MAIL_DOMAIN: 'steward.example' },
+    projects: { STEWARD_AUTH_AUDIENCE: catalogAudience('projects') },
+    messaging: {
+      STEWARD_AUTH_AUDIENCE: catalogAudience('messaging'),
+      SMTP_URL: env.SMTP_URL ?? `smtp://${addresses['mail-sink']}`,
+      STEWARD_MAIL_DOMAIN: 'steward.example',
+    },
     guard: { ...temporalEnv, STEWARD_GUARD_KEY_FILE: secrets.guard.privatePath },
     'run-api': {
       ...temporalEnv,

@@ -21,12 +21,13 @@ export interface Catalogs extends CatalogPort, UndoCatalogPort {
 /** The tool catalogs over gRPC, by name. A catalog that is not configured is CATALOG_UNAVAILABLE. */
 export function connectCatalogs(options: {
   readonly addresses: Readonly<Record<string, string>>;
-  readonly token: () => Promise<string>;
+  /** The token for one catalog, good there alone. */
+  readonly token: (catalog: string) => Promise<string> | string;
 }): Catalogs {
   const connections = new Map<string, Connection<typeof ToolCatalog>>(
     Object.entries(options.addresses).map(([name, address]) => [
       name,
-      connect(ToolCatalog, { address, token: options.token, name: `catalog ${name}` }),
+      connect(ToolCatalog, { address, token: () => options.token(name), name: `catalog ${name}` }),
     ]),
   );
   const clientOf = (name: string): Client<typeof ToolCatalog> => {

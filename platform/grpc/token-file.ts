@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { StewardError } from '#domain/errors.ts';
 
 const KEPT_MS = 10_000;
@@ -31,5 +32,18 @@ export function tokenFromFile(path: string, now: () => number = Date.now): () =>
       if (kept === current) kept = undefined;
       throw error;
     }
+  };
+}
+
+/**
+ * Token sources by name, each from the file `<name>.token` of one directory: one token per catalog, each good for that
+ * catalog alone, so that no catalog can act with the token it was shown. Reads and throws as `tokenFromFile`.
+ */
+export function tokensInDirectory(directory: string): (name: string) => Promise<string> {
+  const known = new Map<string, () => Promise<string>>();
+  return (name) => {
+    const source = known.get(name) ?? tokenFromFile(join(directory, `${name}.token`));
+    known.set(name, source);
+    return source();
   };
 }

@@ -36,16 +36,16 @@ interface Reading {
   readonly at: number;
 }
 
-/** Connections to the catalogs at these addresses, made at the first use. `token` is the guard's own. */
+/** Connections to the catalogs at these addresses, made at the first use. `token` gives the guard's own for a catalog, good there alone. */
 export function openCatalogs(
   addresses: Readonly<Record<string, string>>,
-  token: () => Promise<string> | string,
+  token: (catalog: string) => Promise<string> | string,
   now: () => number = () => performance.now(),
 ): Catalogs {
   const known = new Map(
     Object.entries(addresses).map(([name, address]) => [
       name,
-      new CatalogReader(name, connect(ToolCatalog, { address, token, name: `Catalog ${name}` }), now),
+      new CatalogReader(name, connect(ToolCatalog, { address, token: () => token(name), name: `Catalog ${name}` }), now),
     ]),
   );
   const find = (name: string): CatalogReader => {

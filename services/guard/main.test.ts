@@ -29,7 +29,7 @@ beforeAll(async () => {
   issuer = await testIssuer();
   directory = await mkdtemp(join(tmpdir(), 'steward-guard-'));
   const jwks = join(directory, 'issuer.json');
-  const token = join(directory, 'token');
+  const token = join(directory, 'desk.token');
   await writeFile(jwks, JSON.stringify(issuer.jwks));
   await writeFile(token, await issuer.token({ tenant: '', subject: 'guard', roles: ['worker'] }));
   runApi = await createKeyPair(directory, 'run-api');
@@ -41,7 +41,7 @@ beforeAll(async () => {
     STEWARD_AUTH_JWKS: jwks,
     STEWARD_RUN_GRANT_JWKS: runApi.jwksPath,
     STEWARD_GUARD_KEY_FILE: guard.privatePath,
-    STEWARD_SERVICE_TOKEN_FILE: token,
+    STEWARD_CATALOG_TOKEN_DIR: directory,
     STEWARD_CATALOGS: `desk=127.0.0.1:${await freePort()}`,
     TEMPORAL_ADDRESS: `127.0.0.1:${await freePort()}`,
     TEMPORAL_NAMESPACE: 'steward',

@@ -8,7 +8,7 @@ import { notifier } from '#platform/database/notify.ts';
 import type { Database } from '#platform/database/tables.ts';
 import type { BoundService } from '#platform/grpc/bind.ts';
 import { startServer } from '#platform/grpc/server.ts';
-import { tokenFromFile } from '#platform/grpc/token-file.ts';
+import { tokensInDirectory } from '#platform/grpc/token-file.ts';
 import { decisionSigner, decisionVerifier } from '#platform/identity/decisions.ts';
 import { executionGrantSigner, runGrantVerifier } from '#platform/identity/grants.ts';
 import { publicKeySet, readPrivateKey } from '#platform/identity/key-pair.ts';
@@ -26,8 +26,8 @@ export const guardVariables = {
   STEWARD_RUN_GRANT_JWKS: grantVariables.STEWARD_RUN_GRANT_JWKS,
   /** The one private key that signs execution grants and decisions. A secret that no other process has. */
   STEWARD_GUARD_KEY_FILE: required('a file with the private JWK that signs execution grants and decisions'),
-  /** File with a bearer token of role `worker`, for catalogs; read again as it is rotated. */
-  STEWARD_SERVICE_TOKEN_FILE: required('a file with a bearer token of role worker'),
+  /** Directory with `<catalog>.token` files: bearer tokens of role `worker`, each for the audience of one catalog. */
+  STEWARD_CATALOG_TOKEN_DIR: required('a directory with <catalog>.token files, bearer tokens of role worker'),
   /** `name=host:port`, comma-separated. */
   STEWARD_CATALOGS: required('catalogs as name=host:port, comma-separated'),
   /** `host:port` of Temporal's frontend. */
@@ -66,7 +66,7 @@ export async function startGuard(config: GuardConfig, wrap: GuardWrap = {}): Pro
     ...(config.TEMPORAL_API_KEY === undefined ? {} : { apiKey: config.TEMPORAL_API_KEY }),
   });
   const wake = notifier(db, { onError: (err) => log.warn({ err: String(err) }, 'could not notify') });
-  const catalogs = openCatalogs(addresses, tokenFromFile(config.STEWARD_SERVICE_TOKEN_FILE));
+  const catalogs = openCatalogs(addresses, tokensInDirectory(config.STEWARD_CATALOG_TOKEN_DIR));
   const deps: GuardDeps = {
     db,
     runGrants: runGrantVerifier(config.STEWARD_RUN_GRANT_JWKS),

@@ -20,15 +20,15 @@ const DESCRIBE_MS = 5_000;
 const MOST_TOOLS = 200;
 const MOST_FAULTS = 10;
 
-/** Connections to the catalogs at these addresses, made at the first use. `token` is run-api's own. */
+/** Connections to the catalogs at these addresses, made at the first use. `token` gives run-api's own for a catalog, good there alone. */
 export function openCatalogs(
   addresses: Readonly<Record<string, string>>,
-  token: () => Promise<string> | string,
+  token: (catalog: string) => Promise<string> | string,
 ): Catalogs {
   const connections = new Map(
     Object.entries(addresses).map(([name, address]) => [
       name,
-      connect(ToolCatalog, { address, token, name: `Catalog ${name}` }),
+      connect(ToolCatalog, { address, token: () => token(name), name: `Catalog ${name}` }),
     ]),
   );
   const names = [...connections.keys()];

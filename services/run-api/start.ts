@@ -8,7 +8,7 @@ import { notifier } from '#platform/database/notify.ts';
 import type { Database } from '#platform/database/tables.ts';
 import type { BoundService } from '#platform/grpc/bind.ts';
 import { startServer } from '#platform/grpc/server.ts';
-import { tokenFromFile } from '#platform/grpc/token-file.ts';
+import { tokensInDirectory } from '#platform/grpc/token-file.ts';
 import { runGrantSigner } from '#platform/identity/grants.ts';
 import { readPrivateKey } from '#platform/identity/key-pair.ts';
 import { createVerifier } from '#platform/identity/tokens.ts';
@@ -25,8 +25,8 @@ export const runApiVariables = {
   ...serviceVariables,
   /** The one private key that signs run grants. A secret that no other process has. */
   STEWARD_RUN_GRANT_KEY_FILE: required('a file with the private JWK that signs run grants'),
-  /** File with a bearer token of role `worker`, for catalogs; read again as it is rotated. */
-  STEWARD_SERVICE_TOKEN_FILE: required('a file with a bearer token of role worker'),
+  /** Directory with `<catalog>.token` files: bearer tokens of role `worker`, each for the audience of one catalog. */
+  STEWARD_CATALOG_TOKEN_DIR: required('a directory with <catalog>.token files, bearer tokens of role worker'),
   /** `name=host:port`, comma-separated. */
   STEWARD_CATALOGS: required('catalogs as name=host:port, comma-separated'),
   /** `host:port` of Temporal's frontend. */
@@ -73,7 +73,7 @@ export async function startRunApi(config: RunApiConfig, wrap: RunApiWrap = {}): 
     db,
     onError: (err) => log.warn({ err: String(err) }, 'hub: the database is away'),
   });
-  const catalogs = openCatalogs(addresses, tokenFromFile(config.STEWARD_SERVICE_TOKEN_FILE));
+  const catalogs = openCatalogs(addresses, tokensInDirectory(config.STEWARD_CATALOG_TOKEN_DIR));
   const deliveries = createDeliveries({ db, temporal, log });
   const deps: RunApiDeps = {
     db,

@@ -10,7 +10,7 @@ import { grantVariables, type readConfig, required, serviceVariables, urlOf } fr
 import { connect } from '#platform/database/connect.ts';
 import { notifier } from '#platform/database/notify.ts';
 import type { Database } from '#platform/database/tables.ts';
-import { tokenFromFile } from '#platform/grpc/token-file.ts';
+import { tokenFromFile, tokensInDirectory } from '#platform/grpc/token-file.ts';
 import { runGrantVerifier } from '#platform/identity/grants.ts';
 import { createAnthropicModel } from '#platform/llm/anthropic.ts';
 import { connectTemporal } from '#platform/temporal/client.ts';
@@ -37,6 +37,8 @@ export const workerVariables = {
   STEWARD_CATALOGS: required('catalogs as name=host:port, comma-separated'),
   /** File with a bearer token of role `worker`; read again as it is rotated. */
   STEWARD_SERVICE_TOKEN_FILE: required('a file with a bearer token of role worker'),
+  /** Directory with `<catalog>.token` files: bearer tokens of role `worker`, each for the audience of one catalog. */
+  STEWARD_CATALOG_TOKEN_DIR: required('a directory with <catalog>.token files, bearer tokens of role worker'),
   ANTHROPIC_API_KEY: required('the key of the model provider; any text for the offline model'),
   /** Of the offline model or a gateway. */
   ANTHROPIC_BASE_URL: urlOf(['http', 'https'], 'the address of the model provider').optional(),
@@ -69,7 +71,10 @@ export async function startWorkerService(
   const database = connect<Database>(config.DATABASE_URL, { max: 20, name: 'steward-worker' });
   const token = tokenFromFile(config.STEWARD_SERVICE_TOKEN_FILE);
   const guard = connectGuard({ address: config.STEWARD_GUARD_ADDRESS, token });
-  const catalogs = connectCatalogs({ addresses: parseCatalogs(config.STEWARD_CATALOGS), token });
+  const catalogs = connectCatalogs({
+    addresses: parseCatalogs(config.STEWARD_CATALOGS),
+    token: tokensInDirectory(config.STEWARD_CATALOG_TOKEN_DIR),
+  });
   const model = createAnthropicModel({
     apiKey: config.ANTHROPIC_API_KEY,
     ...(config.ANTHROPIC_BASE_URL === undefined ? {} : { baseUrl: config.ANTHROPIC_BASE_URL }),

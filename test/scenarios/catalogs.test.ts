@@ -1,4 +1,9 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { ToolCatalog } from '#gen/steward/catalog/v1/tool_catalog_pb.ts';
+import { GuardService } from '#gen/steward/guard/v1/guard_service_pb.ts';
+import { connect } from '#platform/grpc/client.ts';
 import { BEN, OLGA, type TestStack, testStack } from '../support/stack.ts';
 
 /** What a run does when a catalog is down, slow, too late, or answers with rubbish. */
@@ -41,7 +46,9 @@ test.each(['garbage', 'nothing', 'huge'])('an answer that is %s is settled and t
   const run = await s.start(rogue, plan([write(mode)]));
   await s.closed(run.id);
   const broken = await call(run.id, '1.0');
-  expect(broken).toMatchObject({ state: 'failed', errorCode: 'CATALOG_BROKEN', resultJson: '' });
+  // 50 MB may also take longer than the tool has.
+  expect(broken).toMatchObject({ state: 'failed', resultJson: '' });
+  expect(['CATALOG_BROKEN', 'DEADLINE']).toContain(broken.errorCode);
 });
 
 test('a catalog that is down is waited for, and the call then takes effect once', async () => {
@@ -87,13 +94,25 @@ test('a database that is restarted in the middle of a run loses nothing', async 
   expect(rows.map((row) => row.title).sort()).toEqual(turns.map((_, index) => `restart ${index}`));
 });
 
-test('somebody without the role may not call a catalog, and a run grant alone causes no effect', async () => {
-  const { ToolCatalog } = await import('#gen/steward/catalog/v1/tool_catalog_pb.ts');
-  const { connect } = await import('#platform/grpc/client.ts');
+test('somebody without the role may not call a catalog', async () => {
   const open = connect(ToolCatalog, { address: s.stack.addresses.projects, token: () => s.token(BEN) });
   try {
-    await expect(open.client.describeTools({})).rejects.toMatchObject({ code: 'ROLE_MISSING' });
+    await expect(open.client.describeTools({})).rejects.toMatchObject({ code: 'TOKEN_WRONG_AUDIENCE' });
   } finally {
     open.close();
+  }
+});
+
+test('what a catalog is shown opens neither the guard nor another catalog', async () => {
+  const shown = () => readFile(join(s.stack.secrets.catalogTokenDirectory, 'messaging.token'), 'utf8');
+  const guard = connect(GuardService, { address: s.stack.environment.guard, token: shown });
+  const projects = connect(ToolCatalog, { address: s.stack.addresses.projects, token: shown });
+  const own = connect(ToolCatalog, { address: s.stack.addresses.messaging, token: shown });
+  try {
+    await expect(guard.client.judge({ turn: 1 })).rejects.toMatchObject({ code: 'TOKEN_WRONG_AUDIENCE' });
+    await expect(projects.client.describeTools({})).rejects.toMatchObject({ code: 'TOKEN_WRONG_AUDIENCE' });
+    expect((await own.client.describeTools({})).catalog).toBe('messaging');
+  } finally {
+    for (const connection of [guard, projects, own]) connection.close();
   }
 });

@@ -66,6 +66,7 @@ export async function runApiBench(options: BenchOptions = {}): Promise<RunApiBen
   };
   const worker = await issuer.token({ tenant: '', subject: 'run-api', roles: ['worker'] }, 3_600);
   const catalogs = { desk: desk.address, ...options.catalogs };
+  for (const name of Object.keys(catalogs)) await file(`${name}.token`, worker);
   const env = {
     STEWARD_LISTEN: '127.0.0.1:0',
     STEWARD_LOG_LEVEL: 'silent',
@@ -74,7 +75,7 @@ export async function runApiBench(options: BenchOptions = {}): Promise<RunApiBen
     STEWARD_AUTH_AUDIENCE: issuer.audience,
     STEWARD_AUTH_JWKS: await file('jwks.json', JSON.stringify(issuer.jwks)),
     STEWARD_RUN_GRANT_KEY_FILE: await file('key.json', JSON.stringify(key)),
-    STEWARD_SERVICE_TOKEN_FILE: await file('token', worker),
+    STEWARD_CATALOG_TOKEN_DIR: home,
     STEWARD_CATALOGS: Object.entries(catalogs)
       .map(([name, address]) => `${name}=${address}`)
       .join(','),
