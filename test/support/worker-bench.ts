@@ -63,6 +63,8 @@ export interface Opened {
 export interface SeedOptions {
   readonly tenant?: string;
   readonly budget?: number;
+  /** The first user message. */
+  readonly input?: string;
   readonly columns?: Readonly<Record<string, unknown>>;
   readonly grant?: Partial<RunGrant>;
 }
@@ -122,7 +124,9 @@ export async function workerBench(options: { readonly now?: () => Date } = {}) {
         seed.budget ?? AGENT.budgetMicroUsd,
       ]);
       await withTenant(pool.db, tenant, (trx) =>
-        record(trx, tenant, id, { steps: [{ kind: 'user_message', turn: 0, content: { text: 'Do it.' } }] }),
+        record(trx, tenant, id, {
+          steps: [{ kind: 'user_message', turn: 0, content: { text: seed.input ?? 'Do it.' } }],
+        }),
       );
       return seededRun(database, turns, { tenant, run: id }, grant);
     },
