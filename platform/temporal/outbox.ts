@@ -36,6 +36,11 @@ const CALL_MS = 4_000;
 /** Longer than a call and the transactions around it, so that a row is never two deliverers' at once. */
 const HOLD_MS = 15_000;
 const AT_ONCE = 10;
+/**
+ * A run whose worker died in the middle of a workflow task is another's after this; Temporal's default is 10 s. Tasks
+ * take well under a second: the history of a run is short.
+ */
+const WORKFLOW_TASK = '5s';
 const LONGEST_WAIT_MS = 30_000;
 
 /**
@@ -125,6 +130,7 @@ async function start(temporal: Temporal, run: Selectable<RunsTable>, deadline: D
         args: [input],
         workflowIdReusePolicy: 'REJECT_DUPLICATE',
         workflowIdConflictPolicy: 'FAIL',
+        workflowTaskTimeout: WORKFLOW_TASK,
         typedSearchAttributes: new TypedSearchAttributes([
           { key: SEARCH_ATTRIBUTES.tenant, value: run.tenant },
           { key: SEARCH_ATTRIBUTES.agentName, value: run.agent },
@@ -166,6 +172,7 @@ async function startUndo(
         args: [input],
         workflowIdReusePolicy: 'REJECT_DUPLICATE',
         workflowIdConflictPolicy: 'FAIL',
+        workflowTaskTimeout: WORKFLOW_TASK,
         typedSearchAttributes: new TypedSearchAttributes([
           { key: SEARCH_ATTRIBUTES.tenant, value: run.tenant },
           { key: SEARCH_ATTRIBUTES.agentName, value: run.agent },
