@@ -29,6 +29,7 @@ import { tracingPlugin } from '#platform/telemetry/tracing.ts';
 import type { Temporal } from '#platform/temporal/client.ts';
 import { deliver } from '#platform/temporal/outbox.ts';
 import { createMaintenance } from './maintenance.ts';
+import { sdkLog } from './sdk-log.ts';
 
 /** What a worker is made of. Chaos and attack suites pass defective parts here; product mains never do. */
 export interface WorkerParts {
@@ -105,7 +106,7 @@ export async function startWorkers(
   parts: WorkerParts,
   options: WorkerOptions,
 ): Promise<{ run(): Promise<void>; shutdown(): void; state(): string }> {
-  installRuntime();
+  installRuntime(parts.log);
   const connection = await NativeConnection.connect({
     address: options.address,
     ...(options.apiKey === undefined ? {} : { apiKey: options.apiKey, tls: true }),
@@ -169,8 +170,12 @@ async function buildIdOf(bundle: string): Promise<string> {
 let installed = false;
 
 /** The SDK would end the process on SIGTERM by itself; our main does it in its own order. */
-function installRuntime(): void {
+function installRuntime(log: Logger): void {
   if (installed) return;
   installed = true;
-  Runtime.install({ shutdownSignals: [], telemetryOptions: { logging: { forward: {}, filter: 'ERROR' } } });
+  Runtime.install({
+    logger: sdkLog(log),
+    shutdownSignals: [],
+    telemetryOptions: { logging: { forward: {}, filter: 'ERROR' } },
+  });
 }
