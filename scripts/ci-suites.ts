@@ -1,14 +1,30 @@
 import type { Suite } from './run-suites.ts';
 
+const chaos = ['npm', 'run', '-s', 'chaos', '--', '--minutes', '3', '--json'] as const;
+
 /**
  * The attack, chaos and drill suites that `.ci/run` plays small, each twice: as it is, where the figure of its promise
  * must be zero, and with `--sabotage <defence>`, where it must not be. A suite prints one JSON object as the last line of
- * its stdout, and `expect` says what must stand in it. For example:
- *
- *     {
- *       name: 'chaos without receipts',
- *       command: ['npm', 'run', '-s', 'chaos', '--', '--runs', '2', '--sabotage', 'receipts', '--json'],
- *       expect: { exitCode: 1, figures: { duplicated: { min: 1 } } },
- *     }
+ * its stdout, and `expect` says what must stand in it.
  */
-export const suites: readonly Suite[] = [];
+export const suites: readonly Suite[] = [
+  {
+    name: 'chaos: effects happen once while processes are killed',
+    command: [...chaos, '--runs', '6', '--kills', '6'],
+    expect: {
+      exitCode: 0,
+      figures: { kills: 6, killsInFlight: { min: 5 }, completed: 6, effectsFound: 72, duplicated: 0, lost: 0, stuck: 0 },
+    },
+    minutes: 5,
+  },
+  {
+    name: 'chaos without receipts must find duplicates',
+    command: [...chaos, '--runs', '3', '--kills', '2', '--late', '0', '--sabotage', 'receipts'],
+    expect: { exitCode: 0, figures: { kills: 2, duplicated: { min: 1 } } },
+  },
+  {
+    name: 'chaos without Resolve must find duplicates',
+    command: [...chaos, '--runs', '3', '--kills', '2', '--late', '0', '--sabotage', 'resolve'],
+    expect: { exitCode: 0, figures: { kills: 2, duplicated: { min: 1 } } },
+  },
+];

@@ -30,8 +30,9 @@ async function main(): Promise<number> {
     process.stdout.write(`${JSON.stringify(figures)}\n`);
     return faults.length === 0 ? 0 : 1;
   } catch (error) {
+    if (stop.signal.aborted) return INTERRUPTED;
     note(`The suite failed: ${messageOf(error)}`);
-    return stop.signal.aborted ? INTERRUPTED : 1;
+    return 1;
   }
 }
 

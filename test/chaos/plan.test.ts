@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { randomOf } from '../../bench/figures.ts';
+import { randomOf } from '#bench/figures.ts';
 import { planOf } from './plan.ts';
 import { POINTS, TARGETS } from './points.ts';
 

@@ -1,4 +1,4 @@
-import { shuffled } from '../../bench/figures.ts';
+import { shuffled } from '#bench/figures.ts';
 import { POINTS, TARGETS, type Target } from './points.ts';
 
 /** One process that is to be killed: at a point, or where null, wherever it is. */

@@ -1,4 +1,4 @@
-import { columns, percentile, rounded } from '../../bench/figures.ts';
+import { columns, percentile, rounded } from '#bench/figures.ts';
 import type { Count } from './count.ts';
 import type { ChaosOptions } from './options.ts';
 import type { Watched } from './people.ts';
@@ -67,6 +67,11 @@ function killsBy(kills: readonly Kill[]): Readonly<Record<string, number>> {
   return Object.fromEntries(Object.entries(by).sort(([a], [b]) => a.localeCompare(b)));
 }
 
+/** A worker that is back has gone on with the runs of the one before within this, in milliseconds. */
+const RECOVERED_MS = 8_000;
+/** A percentile of fewer says nothing. */
+const FEWEST_RECOVERIES = 10;
+
 /** What is not as it must be; empty where all is well. */
 export function faultsOf(figures: Figures, options: ChaosOptions): readonly string[] {
   if (options.sabotage !== null) {
@@ -89,6 +94,9 @@ export function faultsOf(figures: Figures, options: ChaosOptions): readonly stri
     'crashes',
   ] as const) {
     must(name, 0);
+  }
+  if (figures.recoveries >= FEWEST_RECOVERIES && (figures.recoveryMsP99 ?? 0) >= RECOVERED_MS) {
+    faults.push(`recoveryMsP99 is ${figures.recoveryMsP99} and must be under ${RECOVERED_MS}`);
   }
   return faults;
 }

@@ -1,0 +1,52 @@
+import { expect, test } from '@jest/globals';
+import { type ChaosOptions, readOptions } from './options.ts';
+import { faultsOf, figuresOf } from './report.ts';
+
+const options = readOptions(['--runs', '1', '--kills', '1', '--seed', '3'], () => 0) as ChaosOptions;
+const counted = {
+  completed: 1,
+  effectsExpected: 12,
+  effectsFound: 12,
+  duplicated: 0,
+  lost: 0,
+  unknown: 0,
+  stuck: 0,
+  contradicted: 0,
+  disagreements: 0,
+};
+const found = {
+  options,
+  count: counted,
+  kills: [{ target: 'worker', pid: 1, point: null, at: 1, work: [], readyAt: 2 } as const],
+  notes: [],
+  recoveries: Array.from({ length: 10 }, (_, index) => ({ run: 'a', backToStep: 500 * index, killToStep: 9_000 })),
+  watched: [],
+  crashes: [],
+  mailsRepeated: 0,
+  seconds: 5,
+};
+const figures = figuresOf(found);
+
+test('the figures are those of the contract, and all is well', () => {
+  expect(figures).toMatchObject({ runs: 1, kills: 1, killsInFlight: 0, completed: 1, seed: 3, sabotage: null });
+  expect(figures).toMatchObject({ recoveryMsP50: 2_000, recoveryMsP99: 4_500, killsBy: { 'worker anywhere': 1 } });
+  expect(faultsOf(figures, options)).toEqual([]);
+});
+
+test.each(['duplicated', 'lost', 'stuck', 'contradicted', 'disagreements', 'watchErrors', 'crashes'] as const)(
+  '%s above zero is a fault',
+  (name) => expect(faultsOf({ ...figures, [name]: 1 }, options)).toEqual([`${name} is 1 and must be 0`]),
+);
+
+test('runs that did not complete, kills that did not come and slow recoveries are faults', () => {
+  expect(faultsOf({ ...figures, completed: 0 }, options)).toHaveLength(1);
+  expect(faultsOf({ ...figures, kills: 0 }, options)).toHaveLength(1);
+  expect(faultsOf({ ...figures, recoveryMsP99: 8_000 }, options)).toHaveLength(1);
+  expect(faultsOf({ ...figures, recoveryMsP99: 8_000, recoveries: 9 }, options)).toEqual([]);
+});
+
+test('with a defence switched off, finding nothing is the fault', () => {
+  const sabotaged = { ...options, sabotage: 'receipts' } as const;
+  expect(faultsOf(figures, sabotaged)).toHaveLength(1);
+  expect(faultsOf({ ...figures, duplicated: 2, completed: 0 }, sabotaged)).toEqual([]);
+});
