@@ -1,30 +1,44 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import pg from 'pg';
+import { stewardErrorOf } from '#test/support/errors.ts';
 import { type TestDatabase, testDatabase } from '#test/support/postgres.ts';
 import { migrate } from './migrate.ts';
 
 const MIGRATIONS = join(import.meta.dirname, 'migrations');
 
 let database: TestDatabase;
-let directory: string;
+let folder: string;
 
 beforeAll(async () => {
   database = await testDatabase();
-}, 180_000);
+  folder = await mkdtemp(join(tmpdir(), 'steward-migrations-'));
+}, 120_000);
 
-afterAll(() => database.drop());
-
-beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'steward-migrations-'));
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+  await database.drop();
 });
 
-afterEach(() => rm(directory, { recursive: true }));
+let made = 0;
 
-const write = (name: string, text: string) => writeFile(join(directory, name), text);
+/** A folder of migrations and a schema of its own. */
+async function migrations(files: Readonly<Record<string, string>>) {
+  made += 1;
+  const directory = join(folder, String(made));
+  await mkdir(directory);
+  const write = async (more: Readonly<Record<string, string>>): Promise<void> => {
+    for (const [name, text] of Object.entries(more)) await writeFile(join(directory, name), text);
+  };
+  await write(files);
+  return { url: database.url, directory, schema: `s${made}`, write };
+}
 
-test('twenty starters at once apply every migration exactly once', async () => {
+const FIRST = { '000001_one.sql': 'create table a (n int);', '000002_two.sql': 'insert into a values (1);' };
+
+test('twenty starters at once apply every migration of ours exactly once', async () => {
   const done = await Promise.all(
     Array.from({ length: 20 }, () => migrate({ url: database.url, directory: MIGRATIONS, schema: 'steward' })),
   );
@@ -45,27 +59,60 @@ test('every table with a tenant has row-level security, enabled and forced', asy
   expect(open).toEqual([]);
 });
 
-test('an applied file that has changed is refused, and nothing is applied', async () => {
-  const options = { url: database.url, directory, schema: 'changed' };
-  await write('000001_one.sql', 'create table one (a int);');
+test('what is applied is applied once, in order, and what is new after it', async () => {
+  const options = await migrations(FIRST);
+  const applied = await Promise.all(Array.from({ length: 20 }, () => migrate(options)));
+  expect(applied.flat()).toEqual(['000001_one.sql', '000002_two.sql']);
+  expect(await database.query(`select n from ${options.schema}.a`)).toEqual([{ n: 1 }]);
+  await options.write({ '000003_three.sql': 'insert into a values (3);' });
+  expect(await migrate(options)).toEqual(['000003_three.sql']);
+  expect(await migrate(options)).toEqual([]);
+});
+
+test('a file that was changed after it was applied stops everything, and so does a database that is ahead', async () => {
+  const options = await migrations(FIRST);
   await migrate(options);
-  await write('000001_one.sql', 'create table one (a int, b int);');
-  await write('000002_two.sql', 'create table two (a int);');
-  await expect(migrate(options)).rejects.toMatchObject({ code: 'WRONG_STATE' });
-  expect(await database.query("select to_regclass('changed.two') as two")).toEqual([{ two: null }]);
+  await options.write({ '000002_two.sql': 'insert into a values (2);', '000003_three.sql': 'drop table a;' });
+  const error = await stewardErrorOf(migrate(options));
+  expect(error.code).toBe('WRONG_STATE');
+  expect(error.message).toContain('000002_two.sql');
+  await rm(join(options.directory, '000003_three.sql'));
+  await rm(join(options.directory, '000002_two.sql'));
+  expect((await stewardErrorOf(migrate(options))).code).toBe('WRONG_STATE');
+  expect(await database.query(`select n from ${options.schema}.a`)).toEqual([{ n: 1 }]);
 });
 
-test('a migration that fails leaves nothing of itself, and the ones before it stand', async () => {
-  const options = { url: database.url, directory, schema: 'broken' };
-  await write('000001_one.sql', 'create table one (a int);');
-  await write('000002_two.sql', 'create table two (a int); select no_such_function();');
-  await expect(migrate(options)).rejects.toMatchObject({ code: 'INTERNAL' });
-  expect(await database.query("select to_regclass('broken.one') as one, to_regclass('broken.two') as two")).toEqual([
-    { one: 'broken.one', two: null },
-  ]);
+test('a migration that fails leaves nothing of itself, keeps those before it, and is applied once it is mended', async () => {
+  const options = await migrations({ ...FIRST, '000003_three.sql': 'create table b (n int); select nonsense;' });
+  const error = await stewardErrorOf(migrate(options));
+  expect(error.message).toContain('000003_three.sql');
+  expect(await database.query(`select to_regclass('${options.schema}.b') as b`)).toEqual([{ b: null }]);
+  await options.write({ '000003_three.sql': 'create table b (n int);' });
+  expect(await migrate(options)).toEqual(['000003_three.sql']);
 });
 
-test('a gap in the numbers is refused', async () => {
-  await write('000002_two.sql', 'select 1;');
-  await expect(migrate({ url: database.url, directory, schema: 'gap' })).rejects.toThrow('000001');
+test.each([
+  ['a gap', { '000001_one.sql': '', '000003_three.sql': '' }],
+  ['two of one number', { '000001_one.sql': '', '000001_two.sql': '' }],
+  ['a name that is none', { '000001_one.sql': '', '000002-two.sql': '' }],
+])('%s in the folder is told before anything is applied', async (_, files) => {
+  const options = await migrations(files);
+  expect((await stewardErrorOf(migrate(options))).code).toBe('INTERNAL');
+  expect(await database.query(`select to_regnamespace('${options.schema}') as schema`)).toEqual([{ schema: null }]);
+});
+
+test('who waits too long for another starter is told so', async () => {
+  const options = await migrations(FIRST);
+  const other = new pg.Client({ connectionString: database.url });
+  await other.connect();
+  await other.query("select pg_advisory_lock(hashtext('steward.migrate'))");
+  expect((await stewardErrorOf(migrate({ ...options, waitMs: 200 }))).code).toBe('UNAVAILABLE');
+  await other.end();
+  expect(await migrate(options)).toHaveLength(2);
+});
+
+test('a schema name that is none never becomes SQL', async () => {
+  const options = await migrations(FIRST);
+  const error = await stewardErrorOf(migrate({ ...options, schema: 'x; drop schema public' }));
+  expect(error.code).toBe('INVALID_REQUEST');
 });

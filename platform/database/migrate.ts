@@ -35,10 +35,12 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
     connectionTimeoutMillis: 10_000,
     lock_timeout: options.waitMs ?? 60_000,
   });
+  // A connection that is lost between two statements fails the next one; without a listener it would end the process.
+  client.on('error', () => undefined);
   await client.connect();
   try {
     // One lock for all schemas: migrations also make roles, which belong to the whole server.
-    await client.query("select pg_advisory_lock(hashtext('steward.migrate'))");
+    await lock(client);
     await client.query(`create schema if not exists ${schema}`);
     await client.query(
       `create table if not exists ${schema}.${record} (
@@ -66,6 +68,17 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
     return done;
   } finally {
     await client.end();
+  }
+}
+
+async function lock(client: pg.Client): Promise<void> {
+  try {
+    await client.query("select pg_advisory_lock(hashtext('steward.migrate'))");
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== '55P03') throw error;
+    throw new StewardError('UNAVAILABLE', 'Another process has been migrating this database for too long. Try again.', {
+      cause: error,
+    });
   }
 }
 
@@ -105,7 +118,7 @@ async function applyOne(client: pg.Client, schema: string, record: string, file:
     ]);
     await client.query('commit');
   } catch (error) {
-    await client.query('rollback');
+    await client.query('rollback').catch(() => undefined);
     throw new StewardError('INTERNAL', `Migration ${file.name} of schema ${schema} failed and was rolled back.`, {
       cause: error,
     });

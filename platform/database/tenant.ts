@@ -38,7 +38,7 @@ export function fromDatabase(error: unknown): unknown {
   const code = (error as { code?: unknown } | null)?.code;
   const text = error instanceof Error ? error.message : '';
   const lost =
-    (typeof code === 'string' && (AGAIN.test(code) || /^E(CONN|PIPE|HOST|NET|TIMED|AI_AGAIN)/.test(code))) ||
+    (typeof code === 'string' && (AGAIN.test(code) || /^E(CONN|PIPE|HOST|NET|TIMED|AI_AGAIN|NOTFOUND)/.test(code))) ||
     /Connection terminated|timeout exceeded when trying to connect|Client has encountered/.test(text);
   return lost
     ? new StewardError('UNAVAILABLE', 'The database cannot be used right now. Try again.', { cause: error })
