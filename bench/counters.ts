@@ -32,31 +32,51 @@ const EVERY_MS = 1_000;
 const IDLE_MS = 10_000;
 const SLACK_MS = 100;
 
-/** Counts what `work` does to the tables, and whatever else happens meanwhile: let nothing else happen. */
-export async function countDuring(database: pg.Pool, signal: AbortSignal, work: () => Promise<void>): Promise<Counted> {
-  await settled(database, signal);
-  const before = await readTables(database);
-  const place = await walNow(database);
-  const transaction = await nextTransaction(database);
-  await work();
-  const taken = (await nextTransaction(database)) - transaction;
-  const logged = place === null ? null : await walSince(database, place, NOT_COUNTED);
-  await settled(database, signal);
-  const after = await readTables(database);
-  const byTable = after
+/**
+ * Counts what each of several pieces of work does to the tables, one after the other, and whatever else happens
+ * meanwhile: let nothing else happen. Takes ten seconds more than the work, and ten seconds at the beginning.
+ */
+export async function countEach<K>(
+  database: pg.Pool,
+  signal: AbortSignal,
+  keys: readonly K[],
+  work: (key: K) => Promise<unknown>,
+): Promise<ReadonlyMap<K, Counted>> {
+  const counted = new Map<K, Counted>();
+  let before = await readSettled(database, signal);
+  for (const key of keys) {
+    const place = await walNow(database);
+    const transaction = await nextTransaction(database);
+    await work(key);
+    const taken = (await nextTransaction(database)) - transaction;
+    const logged = place === null ? null : await walSince(database, place, NOT_COUNTED);
+    const after = await readSettled(database, signal);
+    const byTable = differences(before, after);
+    counted.set(key, {
+      written: byTable.reduce((sum, { written }) => sum + written, 0),
+      read: byTable.reduce((sum, { read }) => sum + read, 0),
+      writes: logged?.writes ?? taken,
+      walBytes: logged?.bytes ?? Number.NaN,
+      byTable,
+    });
+    before = after;
+  }
+  return counted;
+}
+
+function differences(before: readonly TableShare[], after: readonly TableShare[]): TableShare[] {
+  return after
     .map(({ table, written, read }) => {
       const was = before.find((each) => each.table === table);
       return { table, written: written - (was?.written ?? 0), read: read - (was?.read ?? 0) };
     })
     .filter(({ written, read }) => written > 0 || read > 0)
     .sort((a, b) => b.written - a.written || b.read - a.read);
-  return {
-    written: byTable.reduce((sum, { written }) => sum + written, 0),
-    read: byTable.reduce((sum, { read }) => sum + read, 0),
-    writes: logged?.writes ?? taken,
-    walBytes: logged?.bytes ?? Number.NaN,
-    byTable,
-  };
+}
+
+async function readSettled(database: pg.Pool, signal: AbortSignal): Promise<readonly TableShare[]> {
+  await settled(database, signal);
+  return readTables(database);
 }
 
 /**

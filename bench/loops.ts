@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { BARE_SCHEMA } from './bare/activities.ts';
 import { BARE_LOOP, BARE_TASK_QUEUE, FLOOR_LOOP, type LoopInput } from './bare/loops.ts';
+import { type CpuTimes, cpuPerTurn, cpuTimes } from './cpu.ts';
 import { type HistorySize, historyOf } from './history.ts';
 import type { Stand } from './stand.ts';
 import { untilClosed } from './waiting.ts';
@@ -8,6 +9,9 @@ import { untilClosed } from './waiting.ts';
 /** A loop that Steward is compared with, as it was measured. */
 export interface MeasuredLoop {
   readonly msPerTurn: number;
+  readonly turns: number;
+  /** CPU of every process, by turn. */
+  readonly cpu: CpuTimes;
   readonly history: HistorySize;
 }
 
@@ -21,6 +25,7 @@ export async function measureLoop(stand: Stand, loop: 'bare' | 'floor', turns: n
   const run = randomUUID();
   const workflowId = `bench/${loop}/${run}`;
   const input: LoopInput = { run, turns };
+  const before = cpuTimes();
   await stand.temporal.within(new Date(Date.now() + CALL_MS), () =>
     stand.temporal.client.workflow.start(loop === 'bare' ? BARE_LOOP : FLOOR_LOOP, {
       workflowId,
@@ -29,9 +34,10 @@ export async function measureLoop(stand: Stand, loop: 'bare' | 'floor', turns: n
     }),
   );
   await untilClosed(stand.temporal, workflowId, START_MS + turns * TURN_MS, stand.signal);
+  const cpu = cpuPerTurn(before, cpuTimes(), turns);
   if (loop === 'bare') await assertEffects(stand, run, turns);
   const history = await historyOf(stand.temporal, workflowId);
-  return { msPerTurn: history.ms / turns, history };
+  return { msPerTurn: history.ms / turns, turns, cpu, history };
 }
 
 async function assertEffects(stand: Stand, run: string, turns: number): Promise<void> {

@@ -1,7 +1,8 @@
 import type { OnProgress } from '#deploy/dev/progress.ts';
 import { type MeasuredCancel, measureCancel } from './cancels.ts';
-import { type Counted, countDuring } from './counters.ts';
+import { type Counted, countEach } from './counters.ts';
 import { randomOf, shuffled } from './figures.ts';
+import { fillDatabase } from './filler.ts';
 import { storeOf } from './history.ts';
 import { type MeasuredLoop, measureCommits, measureLoop } from './loops.ts';
 import type { BenchOptions } from './options.ts';
@@ -23,7 +24,10 @@ export interface Measured {
 
 /** Turns of the loops that Steward is compared with: as long as its longest run, and no longer than this. */
 const LONGEST_LOOP = 100;
-const WARM_UP_TURNS = 20;
+const WARM_UP_TURNS = 30;
+/** The run that the database is filled with, and how often. */
+const COPIED_TURNS = 20;
+const COPIES = 400;
 
 /**
  * Measures everything, one thing at a time: runs and loops in turn, in another order every round, so that what the
@@ -33,6 +37,8 @@ export async function measure(stand: Stand, options: BenchOptions, onProgress: O
   const random = randomOf(options.seed);
   const loopTurns = Math.min(LONGEST_LOOP, Math.max(...options.turns));
   onProgress('Warming up');
+  const first = await playRun(stand, COPIED_TURNS);
+  if (stand.ownDatabase) await fillDatabase(stand.database, first, COPIES, stand.project);
   await measureRun(stand, WARM_UP_TURNS);
   await measureLoop(stand, 'bare', WARM_UP_TURNS);
   await measureLoop(stand, 'floor', WARM_UP_TURNS);
@@ -54,11 +60,11 @@ export async function measure(stand: Stand, options: BenchOptions, onProgress: O
     }
   }
 
-  const counted = new Map<number, Counted>();
-  for (const turns of options.turns) {
-    onProgress(`Counting what a run of ${turns} turns writes; Postgres hands its counts over within ten seconds`);
-    counted.set(turns, await countDuring(stand.database, stand.signal, async () => void (await playRun(stand, turns))));
-  }
+  onProgress('Counting what runs write; Postgres hands its counts over within ten seconds');
+  const counted = await countEach(stand.database, stand.signal, options.turns, (turns) => {
+    onProgress(`Counting what a run of ${turns} turns writes`);
+    return playRun(stand, turns);
+  });
   return {
     temporal: await storeOf(stand.temporal),
     postgres: await postgresVersion(stand),

@@ -1,8 +1,10 @@
 import { availableParallelism } from 'node:os';
+import type { CpuTimes } from './cpu.ts';
 import { columns, median, percentile, rounded } from './figures.ts';
 import type { EventShare } from './history.ts';
 import type { Measured } from './measure.ts';
 import type { BenchOptions } from './options.ts';
+import type { MeasuredRun } from './turns.ts';
 
 /** What stands in the last line of `--json`, by turn where it says so. What was not measured is null. */
 export interface BenchFigures {
@@ -22,6 +24,8 @@ export interface BenchFigures {
     readonly twoCommit: number | null;
   };
   readonly bareTemporal: { readonly historyBytesPerTurn: number | null; readonly eventsPerTurn: number | null };
+  /** CPU of all processes together, in the longest run and in the loops; zero off Linux. */
+  readonly cpuMsPerTurn: Readonly<Record<'steward' | 'bareTemporal' | 'temporalFloor', number | null>>;
   readonly cancels: Readonly<Record<'streaming' | 'tool', CancelFigures>>;
   readonly temporalServer: string;
   readonly postgres: string;
@@ -74,7 +78,7 @@ export function figuresOf(measured: Measured, options: BenchOptions): BenchFigur
   const commits = median(measured.commits);
   const ms = longest === undefined ? Number.NaN : longest.ms / longest.turns;
   const loop = measured.bare[0];
-  const loopTurns = loop === undefined ? Number.NaN : loop.history.ms / loop.msPerTurn;
+  const loopTurns = loop?.turns ?? Number.NaN;
   const all = measured.cancels.map((cancel) => cancel.ms);
   return {
     temporalStore: measured.temporal.store,
@@ -94,6 +98,11 @@ export function figuresOf(measured: Measured, options: BenchOptions): BenchFigur
       historyBytesPerTurn: rounded((loop?.history.bytes ?? Number.NaN) / loopTurns, 0),
       eventsPerTurn: rounded((loop?.history.events ?? Number.NaN) / loopTurns, 2),
     },
+    cpuMsPerTurn: {
+      steward: rounded(median(longestRuns(measured).map((run) => sumOf(run.cpu)))),
+      bareTemporal: rounded(median(measured.bare.map((each) => sumOf(each.cpu)))),
+      temporalFloor: rounded(median(measured.floor.map((each) => sumOf(each.cpu)))),
+    },
     cancels: { streaming: cancelFigures(measured, 'streaming'), tool: cancelFigures(measured, 'tool') },
     temporalServer: measured.temporal.server,
     postgres: measured.postgres,
@@ -101,6 +110,15 @@ export function figuresOf(measured: Measured, options: BenchOptions): BenchFigur
     cores: availableParallelism(),
     seed: options.seed,
   };
+}
+
+function longestRuns(measured: Measured): readonly MeasuredRun[] {
+  const longest = Math.max(...measured.runs.map((run) => run.turns));
+  return measured.runs.filter((run) => run.turns === longest);
+}
+
+function sumOf(cpu: CpuTimes): number {
+  return [...cpu.values()].reduce((sum, ms) => sum + ms, 0);
 }
 
 function totalsOf(measured: Measured, turns: number): Totals {
@@ -201,13 +219,15 @@ export function report(figures: BenchFigures, measured: Measured): readonly stri
   ];
 }
 
-/** Where the bytes and the rows of the longest run are. */
+/** Where the time, the bytes and the rows of the longest run are. */
 function shares(measured: Measured): readonly string[] {
-  const longest = measured.runs.toSorted((a, b) => b.turns - a.turns)[0];
+  const runs = longestRuns(measured);
+  const [longest] = runs;
   const counted = longest === undefined ? undefined : measured.counted.get(longest.turns);
   if (longest === undefined || counted === undefined) return [];
   const of = (total: number) => text(rounded(total / longest.turns, 2));
   return [
+    ...cpuShares(measured, runs),
     ...columns([
       [`History of ${longest.turns} turns, by turn`, 'events', 'bytes', 'bytes each'],
       ...longest.history.byType.map((share: EventShare) => [
@@ -221,6 +241,24 @@ function shares(measured: Measured): readonly string[] {
     ...columns([
       [`Rows of ${longest.turns} turns, by turn`, 'written', 'read'],
       ...counted.byTable.map(({ table, written, read }) => [`  ${table}`, of(written), of(read)]),
+    ]),
+    '',
+  ];
+}
+
+function cpuShares(measured: Measured, runs: readonly MeasuredRun[]): readonly string[] {
+  const three: readonly (readonly { readonly cpu: CpuTimes }[])[] = [runs, measured.bare, measured.floor];
+  const names = [...new Set(three.flatMap((each) => each.flatMap(({ cpu }) => [...cpu.keys()])))];
+  if (names.length === 0) return [];
+  const used = (name: string) => three.map((each) => median(each.map(({ cpu }) => cpu.get(name) ?? 0)));
+  const rows = names.map((name) => ({ name, used: used(name) })).filter((row) => row.used.some((ms) => ms >= 0.1));
+  rows.sort((a, b) => (b.used[0] ?? 0) - (a.used[0] ?? 0));
+  const together = three.map((each) => text(rounded(median(each.map(({ cpu }) => sumOf(cpu))))));
+  return [
+    ...columns([
+      ['CPU of a turn, in ms', 'Steward', 'rows in Postgres', 'nothing'],
+      ...rows.map((row) => [`  ${row.name}`, ...row.used.map((ms) => text(rounded(ms)))]),
+      ['  together', ...together],
     ]),
     '',
   ];

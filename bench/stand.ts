@@ -24,6 +24,8 @@ export interface Stand {
   readonly temporal: Temporal;
   /** As superuser. */
   readonly database: pg.Pool;
+  /** Whether the Postgres was started for this, and is nobody else's. */
+  readonly ownDatabase: boolean;
   readonly catalog: BenchCatalog;
   /** Base address of the offline model. */
   readonly model: string;
@@ -115,6 +117,7 @@ async function bringUp(options: StandOptions, undo: (() => Promise<unknown>)[]):
     runs: runs.client,
     temporal,
     database,
+    ownDatabase: !env.DATABASE_URL,
     catalog,
     model: stack.offlineModel ?? '',
     project: await firstProject(database),

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { type CpuTimes, cpuPerTurn, cpuTimes } from './cpu.ts';
 import { type HistorySize, historyOf } from './history.ts';
 import type { Stand } from './stand.ts';
 import { untilClosed } from './waiting.ts';
@@ -10,6 +11,8 @@ export interface MeasuredRun {
   readonly msPerTurn: number;
   /** The part of it in which the offline model was at work. */
   readonly modelMsPerTurn: number;
+  /** CPU of every process, by turn. */
+  readonly cpu: CpuTimes;
   readonly history: HistorySize;
 }
 
@@ -31,7 +34,9 @@ export async function playRun(stand: Stand, turns: number): Promise<string> {
 
 /** Plays one run and measures it. Throws where it did not do what it was to do. */
 export async function measureRun(stand: Stand, turns: number): Promise<MeasuredRun> {
+  const before = cpuTimes();
   const run = await playRun(stand, turns);
+  const cpu = cpuPerTurn(before, cpuTimes(), turns);
   const { rows } = await stand.database.query<{
     status: string;
     stop_message: string | null;
@@ -54,6 +59,7 @@ export async function measureRun(stand: Stand, turns: number): Promise<MeasuredR
     turns,
     msPerTurn: found.ms / turns,
     modelMsPerTurn: (await modelMs(stand, run)) / turns,
+    cpu,
     history: await historyOf(stand.temporal, `run/${run}`),
   };
 }
