@@ -53,14 +53,12 @@ export function turnWarnings(
   ].map((data) => ({ kind: 'limit.warning', turn, data }));
 }
 
-/** The warning of a budget that `cost`, which is settled already, has taken past 75 %. */
-export async function costWarnings(
-  trx: Transaction<Database>,
-  run: string,
+/** The warning of a budget that `cost`, which is settled already in what is spent, has taken past 75 %. */
+export function costWarnings(
+  { settled, limit }: { readonly settled: number; readonly limit: number },
   turn: number,
   cost: number,
-): Promise<NewEvent[]> {
-  const { settled, limit } = await runCost(trx, run);
+): NewEvent[] {
   return crossed('budget', settled - cost, settled, limit).map((data) => ({ kind: 'limit.warning', turn, data }));
 }
 
@@ -82,7 +80,7 @@ export async function chargeDeadAttempt(
   await record(trx, ref.tenant, ref.run, {
     events: [
       { kind: 'turn.failed', turn: attempt.turn, data: { code: 'UNAVAILABLE', message, cost, retrying: true } },
-      ...(await costWarnings(trx, ref.run, attempt.turn, cost)),
+      ...costWarnings(await runCost(trx, ref.run), attempt.turn, cost),
     ],
   });
   return cost;

@@ -1,4 +1,4 @@
-import { sql, type Transaction } from 'kysely';
+import { sql, type Transaction, type UpdateObject } from 'kysely';
 import type { EventData, EventKind } from '#domain/events.ts';
 import { storableJson } from './storable.ts';
 import type { Database, StepsTable } from './tables.ts';
@@ -19,22 +19,30 @@ export interface NewStep {
   readonly costMicroUsd?: number;
 }
 
+/** What else changes in a run row. Its counters are the journal's own. */
+export type RunChange = Omit<UpdateObject<Database, 'agent_runs', 'agent_runs'>, 'event_seq' | 'step_seq'>;
+
 /**
  * Writes steps and events of a run in the transaction of the thing itself, numbered by the run row's counters, and so
  * locks the run row until the end of the transaction. Call it once per transaction, after the work that can wait.
+ * `run` is what else changes in the row: one update, one version of it.
  */
 export async function record(
   trx: Transaction<Database>,
   tenant: string,
   run: string,
-  entries: { readonly events?: readonly NewEvent[]; readonly steps?: readonly NewStep[] },
+  entries: { readonly events?: readonly NewEvent[]; readonly steps?: readonly NewStep[]; readonly run?: RunChange },
 ): Promise<void> {
   const events = entries.events ?? [];
   const steps = entries.steps ?? [];
-  if (events.length === 0 && steps.length === 0) return;
+  if (events.length === 0 && steps.length === 0 && entries.run === undefined) return;
   const row = await trx
     .updateTable('agent_runs')
-    .set({ event_seq: sql`event_seq + ${events.length}`, step_seq: sql`step_seq + ${steps.length}` })
+    .set({
+      ...entries.run,
+      event_seq: sql`event_seq + ${events.length}`,
+      step_seq: sql`step_seq + ${steps.length}`,
+    })
     .where('id', '=', run)
     .returning(['event_seq', 'step_seq'])
     .executeTakeFirstOrThrow();

@@ -22,23 +22,32 @@ export async function lockRemainders(
   run: string,
   now: Date,
 ): Promise<readonly [Remainder, Remainder]> {
+  const own = runAccount(run);
   const month = tenantMonthAccount(now.getTime());
-  const own = await lock(trx, runAccount(run));
-  if (!own) throw new StewardError('INTERNAL', `Run ${run} has no ledger account.`);
-  const tenants = (await lock(trx, month)) ?? (await openMonth(trx, tenant, month));
+  const left = await lock(trx, [own, month]);
+  const micro = left.get(own);
+  if (micro === undefined) throw new StewardError('INTERNAL', `Run ${run} has no ledger account.`);
   return [
-    { level: 'run', account: runAccount(run), micro: own.remainder },
-    { level: 'tenant_month', account: month, micro: tenants.remainder },
+    { level: 'run', account: own, micro },
+    {
+      level: 'tenant_month',
+      account: month,
+      micro: left.get(month) ?? (await openMonth(trx, tenant, month)).remainder,
+    },
   ];
 }
 
-async function lock(trx: Transaction<Database>, account: string): Promise<{ readonly remainder: number } | undefined> {
-  return trx
+/** Locks accounts, one after the other by their ids, and says what is left on each that there is. */
+async function lock(trx: Transaction<Database>, accounts: readonly string[]): Promise<ReadonlyMap<string, number>> {
+  const rows = await trx
     .selectFrom('ledger_accounts')
-    .select(sql<number>`limit_micro_usd - settled_micro_usd - reserved_micro_usd`.as('remainder'))
-    .where('id', '=', account)
+    .select(['id', sql<number>`limit_micro_usd - settled_micro_usd - reserved_micro_usd`.as('remainder')])
+    .where('id', 'in', accounts)
+    // `run/…` comes before `tenant-month/…` in every collation.
+    .orderBy('id')
     .forUpdate()
-    .executeTakeFirst();
+    .execute();
+  return new Map(rows.map((row) => [row.id, row.remainder]));
 }
 
 /** Opens the account of a new month with the tenant's limit, and locks it. */
@@ -57,9 +66,9 @@ export async function openMonth(
     .values({ tenant, id: account, limit_micro_usd: limit })
     .onConflict((conflict) => conflict.doNothing())
     .execute();
-  const opened = await lock(trx, account);
-  if (!opened) throw new StewardError('INTERNAL', `Ledger account ${account} could not be opened.`);
-  return opened;
+  const remainder = (await lock(trx, [account])).get(account);
+  if (remainder === undefined) throw new StewardError('INTERNAL', `Ledger account ${account} could not be opened.`);
+  return { remainder };
 }
 
 export interface NewAttempt {
@@ -83,15 +92,14 @@ export async function reserve(
   month: string,
   attempt: NewAttempt,
 ): Promise<void> {
-  for (const account of [runAccount(run), month]) {
-    const { numUpdatedRows } = await trx
-      .updateTable('ledger_accounts')
-      .set({ reserved_micro_usd: sql`reserved_micro_usd + ${attempt.reserve}` })
-      .where('id', '=', account)
-      .where(sql<boolean>`settled_micro_usd + reserved_micro_usd + ${attempt.reserve} <= limit_micro_usd`)
-      .executeTakeFirstOrThrow();
-    if (numUpdatedRows !== 1n)
-      throw new StewardError('BUDGET_EXCEEDED', `Account ${account} does not afford this call.`);
+  const { numUpdatedRows } = await trx
+    .updateTable('ledger_accounts')
+    .set({ reserved_micro_usd: sql`reserved_micro_usd + ${attempt.reserve}` })
+    .where('id', 'in', [runAccount(run), month])
+    .where(sql<boolean>`settled_micro_usd + reserved_micro_usd + ${attempt.reserve} <= limit_micro_usd`)
+    .executeTakeFirstOrThrow();
+  if (numUpdatedRows !== 2n) {
+    throw new StewardError('BUDGET_EXCEEDED', `Account ${runAccount(run)} or ${month} does not afford this call.`);
   }
   await trx
     .insertInto('agent_run_costs')
@@ -230,16 +238,14 @@ async function move(
   attempt: Attempt,
   by: { readonly reserved: number; readonly settled: number },
 ): Promise<void> {
-  for (const account of [runAccount(attempt.run), attempt.month]) {
-    await trx
-      .updateTable('ledger_accounts')
-      .set({
-        reserved_micro_usd: sql`reserved_micro_usd + ${by.reserved}`,
-        settled_micro_usd: sql`settled_micro_usd + ${by.settled}`,
-      })
-      .where('id', '=', account)
-      .execute();
-  }
+  await trx
+    .updateTable('ledger_accounts')
+    .set({
+      reserved_micro_usd: sql`reserved_micro_usd + ${by.reserved}`,
+      settled_micro_usd: sql`settled_micro_usd + ${by.settled}`,
+    })
+    .where('id', 'in', [runAccount(attempt.run), attempt.month])
+    .execute();
 }
 
 async function enter(

@@ -111,7 +111,7 @@ export function createTurnStore(deps: TurnStoreDeps): TurnStore {
           await record(trx, ref.tenant, ref.run, {
             events: [
               { kind: 'turn.failed', turn, data: failed },
-              ...(await costWarnings(trx, ref.run, turn, costMicroUsd)),
+              ...costWarnings(await runCost(trx, ref.run), turn, costMicroUsd),
             ],
           });
         }
@@ -164,14 +164,10 @@ async function begin(
       ...(first ? [{ kind: 'run.started', data: { model: run.model } } as const] : []),
       { kind: 'turn.started', turn, data: { model: run.model, attempt, reserved } },
     ],
+    ...(run.status === 'pending' || run.status === 'budget_exceeded'
+      ? { run: { status: 'running' as const, waits_until: null } }
+      : {}),
   });
-  if (run.status === 'pending' || run.status === 'budget_exceeded') {
-    await trx
-      .updateTable('agent_runs')
-      .set({ status: 'running', waits_until: null })
-      .where('id', '=', ref.run)
-      .execute();
-  }
 }
 
 async function store(
@@ -209,9 +205,8 @@ async function store(
 
   const message: StoredMessage = { content: answer.content, stop: answer.stop, attempt: attemptId };
   const spent = await runCost(trx, ref.run);
-  await trx
-    .updateTable('agent_runs')
-    .set({
+  await record(trx, ref.tenant, ref.run, {
+    run: {
       turns: turn,
       active_ms: Math.round(activeMs),
       model_calls: sql`model_calls + 1`,
@@ -219,10 +214,7 @@ async function store(
       output_tokens: sql`output_tokens + ${answer.usage.output}`,
       cache_read_tokens: sql`cache_read_tokens + ${answer.usage.cacheRead}`,
       cache_write_tokens: sql`cache_write_tokens + ${answer.usage.cacheWrite}`,
-    })
-    .where('id', '=', ref.run)
-    .execute();
-  await record(trx, ref.tenant, ref.run, {
+    },
     steps: [
       { kind: 'model_message', turn, content: message, model: answer.model, costMicroUsd: settlement.costMicroUsd },
     ],
@@ -239,7 +231,7 @@ async function store(
         },
       },
       ...turnWarnings(run, turn, { tokens: turned.tokens, activeMs }),
-      ...(await costWarnings(trx, ref.run, turn, settlement.costMicroUsd)),
+      ...costWarnings(spent, turn, settlement.costMicroUsd),
     ],
   });
   await deleteDeltas(trx, ref, turn);
