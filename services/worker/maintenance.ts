@@ -194,6 +194,8 @@ async function neverStarted(deps: MaintenanceDeps, tenant: string): Promise<numb
       .selectFrom('agent_runs as r')
       .select('r.id')
       .where('r.status', '=', 'pending')
+      // True of every pending run; it lets the index of the open ones be used, however many have closed.
+      .where('r.closed_at', 'is', null)
       .where('r.workflow_started_at', 'is', null)
       .where('r.created_at', '<', new Date(Date.now() - SETTLED_MS))
       .where((eb) =>
