@@ -70,42 +70,6 @@ test('a turn is reserved for, stored with its settlement, and found on repeat', 
   expect(await bench.turns.storeAnswer(run.ref, 1, id, answer(), 0)).toEqual(stored);
 });
 
-test('of two attempts that answer at the same time the first stored message wins; the other pays for itself', async () => {
-  const run = await bench.run();
-  const [one, two] = await Promise.all([run.open(1), run.open(1, { number: 2 })]);
-  expect([one.opened.kind, two.opened.kind]).toEqual(['reserved', 'reserved']);
-  const [first, second] = await Promise.all([
-    store(run, 1, one.id, [{ type: 'text', text: 'One.' }], { usage: { output: 40 } }),
-    store(run, 1, two.id, [{ type: 'text', text: 'Two.' }], { usage: { output: 60 } }),
-  ]);
-  expect(first).toEqual(second);
-  expect(await run.steps()).toHaveLength(2);
-  expect(await run.row()).toMatchObject({ turns: 1, model_calls: 1 });
-  const costs = await run.costs();
-  expect(costs.map((cost) => [cost.state, cost.settled_micro_usd]).toSorted()).toEqual([
-    ['settled', 300],
-    ['settled', 400],
-  ]);
-  expect(await run.account()).toMatchObject({ reserved_micro_usd: 0, settled_micro_usd: 700 });
-  expect((await run.kinds()).filter((kind) => kind === 'turn.answered')).toHaveLength(1);
-  // Its tokens are those of the message that is stored.
-  expect((await run.open(1)).opened).toMatchObject({ kind: 'stored', turn: first });
-  expect([140, 160]).toContain(first.tokens);
-});
-
-test('an attempt that opens a turn while it is being stored calls no model', async () => {
-  const run = await bench.run();
-  const { id } = await run.open(1);
-  const opened = await Promise.all([
-    store(run, 1, id),
-    ...Array.from({ length: 6 }, (_, nth) => run.open(1, { number: nth + 2 })),
-  ]);
-  const kinds = opened.slice(1).map((one) => (one as { opened: { kind: string } }).opened.kind);
-  const reserved = (await run.costs()).filter((cost) => cost.state === 'reserved');
-  expect(kinds.filter((kind) => kind === 'reserved')).toHaveLength(reserved.length);
-  expect((await run.open(1)).opened.kind).toBe('stored');
-});
-
 test('the output cap shrinks to what the budget affords, and below the least the budget counts as spent', async () => {
   const budget = worstCase('offline-1', 1_000, 600, now());
   const run = await bench.run({ budget });
@@ -313,19 +277,6 @@ test.each([
   expect((await run.open(1)).opened).toEqual(opened);
   expect(await run.costs()).toEqual([]);
   expect(await run.kinds()).toEqual([]);
-});
-
-test('an answer that comes after the end changes the ledger and nothing of the run', async () => {
-  const run = await bench.run();
-  const [one, two] = [await run.open(1), await run.open(1, { number: 2 })];
-  const closed = await bench.calls.close(run.ref, { status: 'cancelled', reason: 'cancelled', message: 'stopped' });
-  expect(closed.costMicroUsd).toBe(12_500);
-  const [before, kinds] = [await run.row(), await run.kinds()];
-  expect(await store(run, 1, one.id)).toMatchObject({ costMicroUsd: 200 });
-  await bench.turns.endAttempt(run.ref, 1, two.id, { kind: 'nothing' }, FAILED);
-  expect(await run.row()).toEqual(before);
-  expect(await run.kinds()).toEqual(kinds);
-  expect(await run.account()).toMatchObject({ reserved_micro_usd: 0, settled_micro_usd: 200 });
 });
 
 test('a grant of another run or tenant, a forged one, and a foreign tenant get nothing', async () => {
