@@ -170,7 +170,7 @@ test('an Update says whether the answer was applied, also a second time', async 
 
 test('a flood of forged decisions is quietened, and a true one still gets through', async () => {
   const { states, confirmDecision } = guard();
-  const expiresAt = Date.now() + 9_000;
+  const expiresAt = Date.now() + 14_000;
   const run = await runs.start({ think: once(asked('1.0', 'a1', { expiresAt })), confirmDecision });
   await run.until((state) => state.phase === 'awaiting_approval');
   const asks = () => run.began.filter((line) => line.startsWith('confirmDecision')).length;
