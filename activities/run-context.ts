@@ -4,6 +4,9 @@ import { isRetryable, isStewardError, toStewardError } from '#domain/errors.ts';
 const HEARTBEAT_MS = 1_000;
 /** How long an activity that was stopped by the push waits for Temporal's own cancellation to arrive. */
 const CANCEL_ARRIVES_MS = 10_000;
+/** A provider that fails is left alone for 0.5, 1, 2 … 30 s, where it does not say for how long. */
+const PROVIDER_FIRST_WAIT_MS = 500;
+const PROVIDER_LONGEST_WAIT_MS = 30_000;
 
 /** Stops activities of a run at once, ahead of Temporal's cancellation, which travels with heartbeats. */
 export interface StopPush {
@@ -61,7 +64,7 @@ export async function runActivity<T>(
       await cancellationArrives(context);
       throw new CancelledFailure('The run was told to stop.');
     }
-    throw toFailure(error, log);
+    throw toFailure(error, log, context.info.attempt);
   } finally {
     clearInterval(timer);
     context.cancellationSignal.removeEventListener('abort', onCancel);
@@ -90,15 +93,19 @@ async function cancellationArrives(context: Context): Promise<void> {
 }
 
 /** The second total mapping of error codes: to a Temporal failure, retryable or not, after how long. */
-export function toFailure(error: unknown, log: ActivityLog): Error {
+export function toFailure(error: unknown, log: ActivityLog, attempt: number): Error {
   if (error instanceof ApplicationFailure || error instanceof CancelledFailure) return error;
   const known = toStewardError(error);
   if (known.cause !== undefined) log.warn(known.message, { code: known.code, cause: String(known.cause) });
-  const after = known.details.retryAfterMs;
+  const after = known.details.retryAfterMs ?? (known.code.startsWith('MODEL_') ? providerWaitMs(attempt) : undefined);
   return ApplicationFailure.create({
     message: known.message,
     type: known.code,
     nonRetryable: !isRetryable(known.code),
     ...(typeof after === 'number' ? { nextRetryDelay: after } : {}),
   });
+}
+
+function providerWaitMs(attempt: number): number {
+  return Math.min(PROVIDER_LONGEST_WAIT_MS, PROVIDER_FIRST_WAIT_MS * 2 ** Math.min(attempt - 1, 10));
 }

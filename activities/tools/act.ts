@@ -12,8 +12,8 @@ import type { CatalogPort, ExecuteOutcome, GuardPort, Receipt, Resolution } from
 import { type ActivityLog, runActivity, type StopPush, whatStops } from '../run-context.ts';
 import { settleCall } from './settle-call.ts';
 
-/** Attempts of a call whose catalog cannot be reached, before the call is settled as not done. */
-export const CATALOG_ATTEMPTS = 12;
+/** Attempts of a call whose catalog cannot be reached, before the call is settled as not done: about three minutes. */
+export const CATALOG_ATTEMPTS = 40;
 /** A catalog that cannot be asked for so many attempts: the call is shown as outcome_unknown while it is asked again. */
 export const SHOWN_AFTER = 4;
 /** One that says for so many attempts that the call is still running: longer than any tool may take. */

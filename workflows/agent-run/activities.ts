@@ -10,12 +10,18 @@ const common: ActivityOptions = {
   cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 };
 
+/**
+ * Attempts that a dead worker, guard or catalog has cost come again soon: the waits grow slowly and stay short, so that
+ * a run which was hit several times does not sit idle once all is back. What needs longer waits says so itself.
+ */
+const again = { backoffCoefficient: 1.5, maximumInterval: '5s' } as const;
+
 /** A model answers within 10 minutes or is given up; which failures are repeated is the activity's to say. */
 const thinking: ActivityOptions = {
   ...common,
   startToCloseTimeout: '12m',
   scheduleToCloseTimeout: '24h',
-  retry: { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '30s' },
+  retry: { initialInterval: '500ms', ...again },
 };
 
 /** A tool answers within 60 s; a call whose outcome cannot be learned is asked about again for up to 7 days. */
@@ -23,13 +29,13 @@ const acting: ActivityOptions = {
   ...common,
   startToCloseTimeout: '5m',
   scheduleToCloseTimeout: '7d',
-  retry: { initialInterval: '300ms', backoffCoefficient: 2, maximumInterval: '30s' },
+  retry: { initialInterval: '300ms', ...again },
 };
 
 const closing: ActivityOptions = {
   ...common,
   startToCloseTimeout: '2m',
-  retry: { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '15s' },
+  retry: { initialInterval: '500ms', ...again },
 };
 
 export const { think } = proxyActivities<RunActivities>(thinking);
