@@ -1,4 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
 import { z } from 'zod';
+import { StewardError } from '#domain/errors.ts';
 import type { ModelPort } from '#domain/ports/model.ts';
 import type { CatalogPort, GuardPort } from '#domain/ports/services.ts';
 import { RUN_TASK_QUEUE } from '#domain/run-workflow.ts';
@@ -13,7 +16,7 @@ import type { Database } from '#platform/database/tables.ts';
 import { tokenFromFile, tokensInDirectory } from '#platform/grpc/token-file.ts';
 import { runGrantVerifier } from '#platform/identity/grants.ts';
 import { createAnthropicModel } from '#platform/llm/anthropic.ts';
-import { connectTemporal } from '#platform/temporal/client.ts';
+import { connectTemporal, type Temporal, textOfTemporal } from '#platform/temporal/client.ts';
 import { workflowBundle } from './bundle.ts';
 import { ensureSchedules } from './schedules.ts';
 import { listenForStops } from './stop-push.ts';
@@ -21,6 +24,10 @@ import { startWorkers } from './worker.ts';
 
 const whole = (fallback: number) =>
   z.coerce.number('must be a whole number').int().min(1).max(100_000).default(fallback);
+
+const SCHEDULE_TRIES = 5;
+const SCHEDULE_MS = 15_000;
+const SCHEDULE_WAIT_MS = 1_000;
 
 /** What the worker reads from its environment. */
 export const workerVariables = {
@@ -115,7 +122,7 @@ export async function startWorkerService(
     log.fatal({ err: String(error) }, 'the worker failed');
     process.exit(1);
   });
-  await temporal.within(new Date(Date.now() + 15_000), () => ensureSchedules(temporal.client));
+  await putSchedules(temporal, log);
   return {
     queue: RUN_TASK_QUEUE,
     async stop() {
@@ -129,4 +136,18 @@ export async function startWorkerService(
       await database.close();
     },
   };
+}
+
+/** Temporal may be too busy for a moment; a worker that has taken up its runs already does not end for it. */
+async function putSchedules(temporal: Temporal, log: Logger): Promise<void> {
+  for (let left = SCHEDULE_TRIES - 1; ; left -= 1) {
+    try {
+      return await temporal.within(new Date(Date.now() + SCHEDULE_MS), () => ensureSchedules(temporal.client));
+    } catch (error) {
+      const err = textOfTemporal(error);
+      if (left === 0) throw new StewardError('UNAVAILABLE', `The background jobs could not be scheduled: ${err}`);
+      log.warn({ err, left }, 'could not schedule the background jobs yet');
+      await sleep(SCHEDULE_WAIT_MS);
+    }
+  }
 }
