@@ -31,7 +31,7 @@ const FIRST: readonly Aim[] = [
 ];
 /** The last starts and kills come while there is still work for them. */
 const LAST_START = 0.35;
-const LAST_KILL = 0.9;
+const LAST_KILL = 0.75;
 
 /** Every point and, as often, every process wherever it happens to be; the worker, which holds the runs, more often. */
 function everyAim(): readonly Aim[] {

@@ -10,17 +10,32 @@ export interface JournalEvent {
 /** How long a run that a killed worker was at had to wait, in milliseconds. */
 export interface Recovery {
   readonly run: string;
-  /** From the worker being back to the run's first new event. */
+  /** From the worker saying that it is back to the run's first new event; 0 where that came before. */
   readonly backToStep: number;
   /** From the kill to it. */
   readonly killToStep: number;
 }
 
-/** Events that say that a run goes on. What people decide is written by the guard, whoever is dead. */
+/** What a worker writes itself: what the guard has written may have been asked for by one that is dead by now. */
+const OF_WORKERS = [
+  'run.started',
+  'turn.started',
+  'turn.answered',
+  'turn.failed',
+  'tool.done',
+  'tool.denied',
+  'tool.refused',
+  'tool.failed',
+  'tool.outcome_unknown',
+  'run.closed',
+];
+
+/** The events by which a run goes on, in order. Each has the time at which its transaction began. */
 export async function readEvents(s: TestStack): Promise<readonly JournalEvent[]> {
   return await s.query<{ run: string; at: number }>(
     `select run_id as run, (extract(epoch from at) * 1000)::float8 as at from steward.agent_run_events
-     where kind not in ('approval.decided', 'run.created', 'run.queued') order by at`,
+     where kind = any ($1) order by at`,
+    [OF_WORKERS],
   );
 }
 
@@ -39,9 +54,9 @@ export function recoveriesOf(kills: readonly Kill[], events: readonly JournalEve
     const until = kills[index + 1]?.at ?? Number.POSITIVE_INFINITY;
     const still = new Map<string, number>();
     for (const [run, since] of waiting) {
-      const next = events.find((event) => event.run === run && event.at >= readyAt);
+      const next = events.find((event) => event.run === run && event.at > kill.at);
       if (next !== undefined && next.at < until) {
-        found.push({ run, backToStep: next.at - readyAt, killToStep: next.at - since });
+        found.push({ run, backToStep: Math.max(0, next.at - readyAt), killToStep: next.at - since });
       } else still.set(run, since);
     }
     waiting = still;
