@@ -89,7 +89,6 @@ async function settled(database: pg.Pool, signal: AbortSignal): Promise<void> {
   const open = `
     select count(*)::int as n from pg_stat_activity
     where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()
-      and application_name <> 'steward-bench'
       and not (state = 'idle' and (state_change > $1::timestamptz + $2 * interval '1 ms'
         or state_change < clock_timestamp() - $3 * interval '1 ms'))`;
   await until("Postgres's statistics", 4 * IDLE_MS, signal, async () => {

@@ -13,7 +13,15 @@ export const suites: readonly Suite[] = [
     command: [...chaos, '--runs', '6', '--kills', '6'],
     expect: {
       exitCode: 0,
-      figures: { kills: 6, killsInFlight: { min: 5 }, completed: 6, effectsFound: 72, duplicated: 0, lost: 0, stuck: 0 },
+      figures: {
+        kills: 6,
+        killsInFlight: { min: 5 },
+        completed: 6,
+        effectsFound: 72,
+        duplicated: 0,
+        lost: 0,
+        stuck: 0,
+      },
     },
     minutes: 5,
   },

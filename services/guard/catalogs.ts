@@ -45,7 +45,11 @@ export function openCatalogs(
   const known = new Map(
     Object.entries(addresses).map(([name, address]) => [
       name,
-      new CatalogReader(name, connect(ToolCatalog, { address, token: () => token(name), name: `Catalog ${name}` }), now),
+      new CatalogReader(
+        name,
+        connect(ToolCatalog, { address, token: () => token(name), name: `Catalog ${name}` }),
+        now,
+      ),
     ]),
   );
   const find = (name: string): CatalogReader => {

@@ -18,7 +18,17 @@ export interface RunRecord extends Selectable<RunsTable> {
 export function selectRuns(trx: Transaction<Database>) {
   return trx
     .selectFrom('agent_runs as r')
-    .leftJoin('ledger_accounts as l', (join) => join.on('l.id', '=', sql<string>`'run/' || r.id`))
+    .leftJoinLateral(
+      // Looked up run by run: as a plain join, row-level security would have every account of the tenant read first.
+      (eb) =>
+        eb
+          .selectFrom('ledger_accounts')
+          .select(['limit_micro_usd', 'settled_micro_usd', 'reserved_micro_usd'])
+          .where('id', '=', sql<string>`'run/' || r.id`)
+          .limit(1)
+          .as('l'),
+      (join) => join.onTrue(),
+    )
     .selectAll('r')
     .select(['l.limit_micro_usd', 'l.settled_micro_usd', 'l.reserved_micro_usd'])
     .select(
