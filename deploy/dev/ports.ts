@@ -1,5 +1,6 @@
 /** Ports of the embedded default: where they come from, and a clear word when one is taken. */
 
+import { randomInt } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import { StewardError } from '#domain/errors.ts';
 
@@ -55,17 +56,20 @@ export async function assertPortFree(port: number, spec: Pick<PortSpec, 'what' |
   );
 }
 
-/** A loopback port that was free a moment ago. */
+/** Below the range that systems give to outgoing connections, which would take a port between its choice and its use. */
+const [LOWEST, HIGHEST] = [15_000, 32_000];
+const TRIES = 200;
+const handedOut = new Set<number>();
+
+/** A loopback port that was free a moment ago, and that no other call in this process was given. */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done, fail) => {
-    server.once('error', fail);
-    server.listen(0, LOOPBACK, done);
-  });
-  const address = server.address();
-  await new Promise((done) => server.close(done));
-  if (address === null || typeof address === 'string') throw new StewardError('INTERNAL', 'No free port was given.');
-  return address.port;
+  for (let tried = 0; tried < TRIES; tried += 1) {
+    const port = randomInt(LOWEST, HIGHEST);
+    if (handedOut.has(port)) continue;
+    handedOut.add(port);
+    if ((await bindProblem(port)) === undefined) return port;
+  }
+  throw new StewardError('UNAVAILABLE', `No free port was found between ${LOWEST} and ${HIGHEST}.`);
 }
 
 function bindProblem(port: number): Promise<string | undefined> {
