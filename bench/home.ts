@@ -1,12 +1,12 @@
 import { rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { acquireLock, type Lock } from '#deploy/dev/lock.ts';
 import { type DevPaths, preparePaths, resolvePaths } from '#deploy/dev/paths.ts';
-import { LOOPBACK, OFFSET_VARIABLE } from '#deploy/dev/ports.ts';
+import { freePort, OFFSET_VARIABLE } from '#deploy/dev/ports.ts';
 import { findPostmaster } from '#deploy/dev/postgres-pidfile.ts';
 import { endProcess, type StopStep } from '#deploy/dev/process-table.ts';
 import { stopLeftovers } from '#deploy/dev/processes.ts';
+import { isStewardError, StewardError } from '#domain/errors.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
@@ -43,8 +43,7 @@ export async function openHome(env: Env, signal: AbortSignal): Promise<BenchHome
   const usual = await resolvePaths(env);
   const paths = await resolvePaths({ ...env, STEWARD_HOME: `${usual.home}-bench` });
   await preparePaths(paths);
-  // Beside the directory: the lock outlives it.
-  const lock: Lock = await acquireLock(join(dirname(paths.home), 'bench.lock'), { waitMs: 0, signal });
+  const lock = await lockBenchmarks(dirname(paths.home), signal);
   const clear = async () => {
     await stopLeftovers(paths);
     const postgres = findPostmaster(join(paths.postgres, 'data'));
@@ -69,10 +68,22 @@ export async function openHome(env: Env, signal: AbortSignal): Promise<BenchHome
   };
 }
 
+/** Beside the directories, so that it outlives them, and holds for those of other clones. */
+async function lockBenchmarks(folder: string, signal: AbortSignal): Promise<Lock> {
+  try {
+    return await acquireLock(join(folder, 'bench.lock'), { waitMs: 0, signal });
+  } catch (error) {
+    if (!isStewardError(error) || error.code !== 'WRONG_STATE') throw error;
+    const message = `A benchmark is under way already (${String(error.details.holder)}). Let it end, or stop it.`;
+    throw new StewardError('WRONG_STATE', message, { cause: error });
+  }
+}
+
 /** The environment of a stack beside others: free ports throughout, no model provider but the offline model. */
 export async function benchEnvironment(env: Env): Promise<{ readonly env: Env; readonly catalogPort: number }> {
-  const [catalogPort = 0, ...free] = await freePorts(PORTS.length + 1);
-  const ports = Object.fromEntries(PORTS.map((name, at) => [name, String(free[at])]));
+  const catalogPort = await freePort();
+  const ports: Record<string, string> = {};
+  for (const name of PORTS) ports[name] = String(await freePort());
   return {
     catalogPort,
     env: {
@@ -85,22 +96,4 @@ export async function benchEnvironment(env: Env): Promise<{ readonly env: Env; r
       ...(env.TEMPORAL_ADDRESS ? { TEMPORAL_NAMESPACE: env.TEMPORAL_NAMESPACE || 'steward-bench' } : {}),
     },
   };
-}
-
-/** Loopback ports that were free a moment ago, no two the same. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  try {
-    return await Promise.all(
-      servers.map(
-        (server) =>
-          new Promise<number>((done, fail) => {
-            server.once('error', fail);
-            server.listen(0, LOOPBACK, () => done((server.address() as { port: number }).port));
-          }),
-      ),
-    );
-  } finally {
-    await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
-  }
 }

@@ -20,10 +20,12 @@ async function main(): Promise<number> {
   const stop = new AbortController();
   const onSignal = () => {
     if (stop.signal.aborted) return;
-    note('Stopping');
     stop.abort(new Error('stopped'));
+    note('Stopping');
   };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal).on('SIGHUP', onSignal);
+  // Nobody reads any more: what is up must be taken down all the same.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', onSignal);
   const limit = setTimeout(() => stop.abort(new Error(`not done in ${LIMIT_MS / 60_000} minutes`)), LIMIT_MS);
   try {
     note(`Seed ${options.seed}`);

@@ -23,11 +23,16 @@ export interface Measured {
 }
 
 /** Turns of the loops that Steward is compared with: as long as its longest run, and no longer than this. */
-const LONGEST_LOOP = 100;
+const LONGEST_LOOP = 50;
+/** Short and often, so that a busy moment of the machine falls on few of them. */
+const LOOPS_PER_ROUND = 2;
 const WARM_UP_TURNS = 30;
 /** The run that the database is filled with, and how often. */
 const COPIED_TURNS = 20;
 const COPIES = 400;
+
+/** What is measured, for people, and how. */
+type Job = readonly [string, () => Promise<unknown>];
 
 /**
  * Measures everything, one thing at a time: runs and loops in turn, in another order every round, so that what the
@@ -46,13 +51,16 @@ export async function measure(stand: Stand, options: BenchOptions, onProgress: O
   const runs: MeasuredRun[] = [];
   const [bare, floor, commits]: [MeasuredLoop[], MeasuredLoop[], number[]] = [[], [], []];
   for (let round = 1; round <= options.rounds; round += 1) {
-    const jobs: readonly (readonly [string, () => Promise<unknown>])[] = [
-      ...options.turns.map(
-        (turns) => [`a run of ${turns} turns`, async () => runs.push(await measureRun(stand, turns))] as const,
-      ),
+    const loops: readonly Job[] = [
       ['the bare loop', async () => bare.push(await measureLoop(stand, 'bare', loopTurns))],
       ['two activities that do nothing', async () => floor.push(await measureLoop(stand, 'floor', loopTurns))],
       ['two commits', async () => commits.push(await measureCommits(stand))],
+    ];
+    const jobs: readonly Job[] = [
+      ...options.turns.map(
+        (turns): Job => [`a run of ${turns} turns`, async () => runs.push(await measureRun(stand, turns))],
+      ),
+      ...Array.from({ length: LOOPS_PER_ROUND }, () => loops).flat(),
     ];
     for (const [name, job] of shuffled(jobs, random)) {
       onProgress(`Round ${round} of ${options.rounds}: ${name}`);
