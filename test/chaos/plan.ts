@@ -32,6 +32,8 @@ const FIRST: readonly Aim[] = [
 /** The last starts and kills come while there is still work for them. */
 const LAST_START = 0.35;
 const LAST_KILL = 0.75;
+/** Each run sends one mail, so that there are few; kills that wait for one come earlier. */
+const LAST_MAIL_KILL = 0.4;
 
 /** Every point and, as often, every process wherever it happens to be; the worker, which holds the runs, more often. */
 function everyAim(): readonly Aim[] {
@@ -59,7 +61,7 @@ export function planOf(
     kills: [
       // Each needs a start of its own: the first of all, then one of those that come later.
       ...atStart.map((aim, index) => ({ ...aim, at: index === 0 ? 0 : justBefore(starts, atOnce + index - 1) })),
-      ...later.map((aim, index) => ({ ...aim, at: (LAST_KILL * (index + random())) / later.length })),
+      ...later.map((aim, index) => ({ ...aim, at: (lastOf(aim) * (index + random())) / later.length })),
     ].sort((a, b) => a.at - b.at),
     starts,
     late: Array.from({ length: late }, (_, index) => ({
@@ -67,6 +69,10 @@ export function planOf(
       at: (0.8 * (index + random())) / late,
     })),
   };
+}
+
+function lastOf({ target, point }: Aim): number {
+  return target === 'messaging' && point !== null ? LAST_MAIL_KILL : LAST_KILL;
 }
 
 function justBefore(starts: readonly number[], run: number): number {

@@ -4,6 +4,8 @@ import type { TestStack } from '#test/support/stack.ts';
 const LOOK_MS = 100;
 /** What waits for progress goes on without it once there was none for so long. */
 const STALLED_MS = 20_000;
+/** The same where only one run is left, which may be waiting for them. */
+const LAST_STALLED_MS = 2_000;
 
 /** How far the runs are, looked at ten times a second. */
 export class Progress {
@@ -13,6 +15,8 @@ export class Progress {
   done = 0;
   closed = 0;
   ids: readonly string[] = [];
+  /** True once every planned kill was made, or given up. */
+  struck = false;
   readonly #s: TestStack;
   readonly #over: AbortSignal;
   #moved = Date.now();
@@ -21,6 +25,16 @@ export class Progress {
     this.#s = s;
     this.runs = runs;
     this.#over = over;
+  }
+
+  /** True where all runs but one have closed. */
+  get last(): boolean {
+    return this.closed >= this.runs - 1;
+  }
+
+  /** True while the last run must not be let go on to its end: without it, nothing would be left to be killed in. */
+  get held(): boolean {
+    return this.last && !this.struck;
   }
 
   /** Looks until all runs are closed; false where everything was over before. */
@@ -36,7 +50,7 @@ export class Progress {
   /** Waits until so many effects are done, or nothing moves any more, or all is over. True where there is still work. */
   async reaches(effects: number): Promise<boolean> {
     while (!this.#over.aborted && this.closed < this.runs) {
-      if (this.done >= effects || Date.now() - this.#moved > STALLED_MS) return true;
+      if (this.done >= effects || Date.now() - this.#moved > (this.last ? LAST_STALLED_MS : STALLED_MS)) return true;
       await sleep(LOOK_MS / 2);
     }
     return false;

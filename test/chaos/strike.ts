@@ -8,6 +8,8 @@ import type { Supervisor } from './supervisor.ts';
 
 /** A point that nobody comes to for so long is given up; the process is killed wherever it is. */
 const COME_TO_MS = 15_000;
+/** The same where only one run is left. */
+const LAST_COME_TO_MS = 3_000;
 const LOOK_MS = 20;
 
 export interface Strike {
@@ -18,12 +20,16 @@ export interface Strike {
   readonly note: (line: string) => void;
 }
 
-/** Kills what is planned, one after the other, each when it is due. What the runs leave no time for is left out. */
+/** Kills what is planned, one after the other, each when it is due or only one run is left. */
 export async function strike(on: Strike): Promise<void> {
-  for (const kill of on.plan.kills) {
-    const due = await on.progress.reaches(kill.at * on.progress.runs * EFFECTS_PER_RUN);
-    if (!due) return;
-    await strikeOne(on, kill);
+  try {
+    for (const kill of on.plan.kills) {
+      const due = await on.progress.reaches(kill.at * on.progress.runs * EFFECTS_PER_RUN);
+      if (!due) return;
+      await strikeOne(on, kill);
+    }
+  } finally {
+    on.progress.struck = true;
   }
 }
 
@@ -33,10 +39,9 @@ async function strikeOne(on: Strike, { target, point }: PlannedKill): Promise<vo
   if (point !== null) {
     control.arm(target, point);
     const gone = () => supervisor.kills.some((kill) => kill.target === target && kill.pid === pid);
-    for (const end = Date.now() + COME_TO_MS; Date.now() < end && !gone() && progress.closed < progress.runs; ) {
-      await sleep(LOOK_MS);
-    }
-    if (!control.disarm(target, point) || progress.closed >= progress.runs) return;
+    const patience = () => (progress.last ? LAST_COME_TO_MS : COME_TO_MS);
+    for (const armed = Date.now(); Date.now() - armed < patience() && !gone(); ) await sleep(LOOK_MS);
+    if (!control.disarm(target, point)) return;
     on.note(`nobody came to ${target} ${point}; killing it wherever it is`);
   }
   await supervisor.kill(target);
