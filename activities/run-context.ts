@@ -39,8 +39,8 @@ export function whatStops(signal: AbortSignal): 'run' | 'attempt' | null {
 }
 
 /**
- * Runs an activity: heartbeats on a timer from its first line, one signal for Temporal's cancellation and the push, and
- * errors as Temporal failures. An activity that was stopped, by either or by what it read of the run, ends as cancelled
+ * Runs an activity: heartbeats on a timer, the first one a second after it began, since Temporal counts from there; one
+ * signal for Temporal's cancellation and the push; errors as Temporal failures. An activity that was stopped, by either or by what it read of the run, ends as cancelled
  * once Temporal has cancelled it, as its server demands, or has not done so for ten seconds.
  */
 export async function runActivity<T>(
@@ -55,7 +55,6 @@ export async function runActivity<T>(
   const onCancel = (): void => stop.abort(new Stop(isRunCancelled(context) ? 'run' : 'attempt'));
   if (context.cancellationSignal.aborted) onCancel();
   else context.cancellationSignal.addEventListener('abort', onCancel, { once: true });
-  context.heartbeat();
   const timer = setInterval(() => context.heartbeat(), HEARTBEAT_MS);
   try {
     return await work(stop.signal, context.info.attempt);

@@ -70,19 +70,16 @@ export async function inTransaction<T>(
   work: (trx: KitTransaction) => Promise<T>,
 ): Promise<T> {
   assertWanted(bounds);
-  return await withTenant(db, tenant, async (trx) => {
-    if (mode === 'read') await sql`set transaction read only`.execute(trx);
-    const leftMs = Math.max(1, bounds.deadline.getTime() - Date.now());
-    const left = String(leftMs);
+  const leftMs = Math.max(1, bounds.deadline.getTime() - Date.now());
+  const settings = {
+    statement_timeout: String(leftMs),
+    lock_timeout: String(leftMs),
     // Ends the connection, so only for work that does not end itself.
-    const idle = String(leftMs + IDLE_GRACE_MS);
-    const { rows } = await sql<{
-      pid: number;
-    }>`select pg_backend_pid() as pid, set_config('statement_timeout', ${left}, true),
-      set_config('lock_timeout', ${left}, true), set_config('idle_in_transaction_session_timeout', ${idle}, true)`.execute(
-      trx,
-    );
-    const breaker = breakOff(db, rows[0]?.pid ?? 0, bounds.signal);
+    idle_in_transaction_session_timeout: String(leftMs + IDLE_GRACE_MS),
+    ...(mode === 'read' ? { transaction_read_only: 'on' } : {}),
+  };
+  const within = async (trx: KitTransaction, pid: number): Promise<T> => {
+    const breaker = breakOff(db, pid, bounds.signal);
     try {
       const value = await work(trx);
       assertWanted(bounds);
@@ -92,7 +89,8 @@ export async function inTransaction<T>(
     } finally {
       if (await breaker.end()) await absorb(trx);
     }
-  });
+  };
+  return await withTenant(db, tenant, within, settings);
 }
 
 /** Cancels a connection's statement when the signal is aborted. `end` says whether it has. */

@@ -1,5 +1,6 @@
 import { Kysely, PostgresDialect } from 'kysely';
 import pg from 'pg';
+import { Session } from './session.ts';
 
 /** int8 as a number: every bigint of ours (micro-USD, counters) stays below 2^53; one that does not is an error. */
 const INT8 = 20;
@@ -33,6 +34,7 @@ export interface Connection<DB> {
  */
 export function connect<DB>(url: string, options: ConnectOptions = {}): Connection<DB> {
   const pool = new pg.Pool({
+    Client: Session,
     connectionString: url,
     max: options.max ?? 10,
     application_name: options.name ?? 'steward',

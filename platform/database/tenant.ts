@@ -1,22 +1,31 @@
-import { type Kysely, sql, type Transaction } from 'kysely';
+import { CompiledQuery, type Kysely, type Transaction } from 'kysely';
 import { isStewardError, StewardError } from '#domain/errors.ts';
+import { OPENING } from './session.ts';
 
 /**
  * Runs `work` in one transaction that sees one tenant's rows and no others. `tenant` must come from a verified token or
- * run grant. The setting ends with the transaction, so a pooled connection carries nothing over.
+ * run grant. It ends with the transaction, and so do other `settings` (their names are never input), so a pooled
+ * connection carries nothing over. `work` also hears which backend it is on.
  * Throws UNAVAILABLE where the database cannot be used; the transaction has then not happened, or (commit lost on the
  * wire) may have: callers repeat by key.
  */
 export async function withTenant<DB, T>(
   db: Kysely<DB>,
   tenant: string,
-  work: (trx: Transaction<DB>) => Promise<T>,
+  work: (trx: Transaction<DB>, pid: number) => Promise<T>,
+  settings: Readonly<Record<string, string>> = {},
 ): Promise<T> {
   if (tenant === '') throw new StewardError('INTERNAL', 'A transaction needs a tenant.');
+  const names = ['app.tenant', ...Object.keys(settings)];
+  const set = names.map((name, at) => `set_config('${name}', $${at + 1}, true)`).join(', ');
+  const opening = CompiledQuery.raw(`${OPENING}${set.slice('set_config('.length)}, pg_backend_pid() as pid`, [
+    tenant,
+    ...Object.values(settings),
+  ]);
   try {
     return await db.transaction().execute(async (trx) => {
-      await sql`select set_config('app.tenant', ${tenant}, true)`.execute(trx);
-      return work(trx);
+      const { rows } = await trx.executeQuery<{ pid: number }>(opening);
+      return work(trx, rows[0]?.pid ?? 0);
     });
   } catch (error) {
     throw fromDatabase(error);

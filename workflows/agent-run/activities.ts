@@ -2,7 +2,7 @@ import { ActivityCancellationType, type ActivityOptions, proxyActivities } from 
 import type { RunActivities } from '#domain/ports/run-activities.ts';
 
 /**
- * Heartbeats come every second from an activity's first line; a killed worker's activity is given to another one after
+ * Heartbeats come every second; a killed worker's activity is given to another one after
  * `heartbeatTimeout`. Cancelling waits until the activity has settled what it had in flight.
  */
 const common: ActivityOptions = {
