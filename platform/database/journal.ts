@@ -1,4 +1,4 @@
-import { sql, type Transaction, type UpdateObject } from 'kysely';
+import { type RawBuilder, sql, type Transaction, type UpdateObject } from 'kysely';
 import type { EventData, EventKind } from '#domain/events.ts';
 import { storableJson } from './storable.ts';
 import type { Database, StepsTable } from './tables.ts';
@@ -36,51 +36,70 @@ export async function record(
   const events = entries.events ?? [];
   const steps = entries.steps ?? [];
   if (events.length === 0 && steps.length === 0 && entries.run === undefined) return;
-  const row = await trx
-    .updateTable('agent_runs')
-    .set({
-      ...entries.run,
-      event_seq: sql`event_seq + ${events.length}`,
-      step_seq: sql`step_seq + ${steps.length}`,
-    })
-    .where('id', '=', run)
-    .returning(['event_seq', 'step_seq'])
-    .executeTakeFirstOrThrow();
-  if (steps.length > 0) {
-    await trx
-      .insertInto('agent_run_steps')
-      .values(
-        steps.map((step, index) => ({
-          tenant,
-          run_id: run,
-          number: row.step_seq - steps.length + 1 + index,
-          kind: step.kind,
-          turn: step.turn,
-          call_id: step.callId ?? null,
-          ordinal: step.ordinal ?? 0,
-          content: JSON.stringify(step.content),
-          model: step.model ?? null,
-          cost_micro_usd: step.costMicroUsd ?? null,
-        })),
-      )
-      .execute();
-  }
-  if (events.length > 0) {
-    await trx
-      .insertInto('agent_run_events')
-      .values(
-        events.map((event, index) => ({
-          tenant,
-          run_id: run,
-          sequence: row.event_seq - events.length + 1 + index,
-          kind: event.kind,
-          turn: event.turn ?? 0,
-          call_id: event.callId ?? null,
-          data: storableJson(event.data),
-        })),
-      )
-      .execute();
-  }
+  const numbered = trx.with('run', (db) =>
+    db
+      .updateTable('agent_runs')
+      .set({
+        ...entries.run,
+        event_seq: sql`event_seq + ${events.length}`,
+        step_seq: sql`step_seq + ${steps.length}`,
+      })
+      .where('id', '=', run)
+      .returning(['event_seq', 'step_seq']),
+  );
+  const stepped =
+    steps.length === 0
+      ? numbered
+      : numbered.with('steps', (db) =>
+          db
+            .insertInto('agent_run_steps')
+            .columns(STEP_COLUMNS)
+            .expression(stepRows(tenant, run, steps)),
+        );
+  const written =
+    events.length === 0
+      ? stepped
+      : stepped.with('events', (db) =>
+          db
+            .insertInto('agent_run_events')
+            .columns(EVENT_COLUMNS)
+            .expression(eventRows(tenant, run, events)),
+        );
+  await written.selectFrom('run').select('event_seq').executeTakeFirstOrThrow();
+}
+
+const STEP_COLUMNS = [
+  'tenant',
+  'run_id',
+  'number',
+  'kind',
+  'turn',
+  'call_id',
+  'ordinal',
+  'content',
+  'model',
+  'cost_micro_usd',
+] as const;
+const EVENT_COLUMNS = ['tenant', 'run_id', 'sequence', 'kind', 'turn', 'call_id', 'data'] as const;
+
+function stepRows(tenant: string, run: string, steps: readonly NewStep[]): RawBuilder<unknown> {
+  const rows = steps.map((step, at) => {
+    const { kind, turn, callId = null, ordinal = 0, model = null, costMicroUsd = null } = step;
+    return sql`(${at - steps.length + 1}::int8, ${kind}::text, ${turn}::int, ${callId}::text, ${ordinal}::int,
+      ${JSON.stringify(step.content)}::json, ${model}::text, ${costMicroUsd}::int8)`;
+  });
+  return sql`select ${tenant}::text, ${run}::text, run.step_seq + v.at, v.kind, v.turn, v.call_id, v.ordinal, v.content,
+      v.model, v.cost
+    from run, (values ${sql.join(rows)}) as v (at, kind, turn, call_id, ordinal, content, model, cost)`;
+}
+
+function eventRows(tenant: string, run: string, events: readonly NewEvent[]): RawBuilder<unknown> {
+  const rows = events.map(({ kind, turn = 0, callId = null, data }, at) => {
+    return sql`(${at - events.length + 1}::int8, ${kind}::text, ${turn}::int, ${callId}::text,
+      ${storableJson(data)}::jsonb)`;
+  });
+  return sql`select ${tenant}::text, ${run}::text, run.event_seq + v.at, v.kind, v.turn, v.call_id, v.data
+    from run, (values ${sql.join(rows)}) as v (at, kind, turn, call_id, data)`;
 }
 
 /** One row of the audit log, in the transaction of the thing itself. */
