@@ -10,6 +10,7 @@ import { createAnthropicModel } from '#platform/llm/anthropic.ts';
 import { type OfflineModel, startOfflineModel } from '#services/offline-model/server.ts';
 import { activityEnvironment, endOf } from '#test/support/activities.ts';
 import { answer, type SeededRun, type SeedOptions, workerBench } from '#test/support/worker-bench.ts';
+import { BegunCalls } from '../tools/begun-calls.ts';
 import { createThink } from './think.ts';
 
 let bench: Awaited<ReturnType<typeof workerBench>>;
@@ -45,7 +46,13 @@ function activity(run: SeededRun, parts: Parts = {}) {
       expect(runGrant).toBe(run.grant);
       judged.push(calls);
       parts.judge?.();
-      return calls.map((call): JudgedCall => ({ id: call.callId, tool: call.tool, verdict: 'allow', sig: 's' }));
+      const verdict = (call: Proposal): JudgedCall => ({
+        id: call.callId,
+        tool: call.tool,
+        verdict: 'allow',
+        sig: 's',
+      });
+      return { calls: calls.map(verdict), begun: [] };
     },
   };
   const push = { onStop: () => () => undefined };
@@ -56,6 +63,8 @@ function activity(run: SeededRun, parts: Parts = {}) {
     guard: guard as GuardPort,
     push,
     log,
+    begun: new BegunCalls(),
+    wake: () => undefined,
   });
   const start = (turn: number, attempt = 1, activeMs = 0) => {
     const environment = activityEnvironment({ attempt });
@@ -176,6 +185,8 @@ test("the provider's Retry-After is Temporal's delay", async () => {
     guard: {} as GuardPort,
     push: { onStop: () => () => undefined },
     log: { warn: () => undefined },
+    begun: new BegunCalls(),
+    wake: () => undefined,
   });
   const failed = activityEnvironment().run(think, { ...run.ref, turn: 1, activeMs: 0 });
   await expect(failed).rejects.toMatchObject({

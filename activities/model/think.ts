@@ -6,6 +6,7 @@ import type { RunActivities, ThinkInput, ThinkResult } from '#domain/ports/run-a
 import type { AttemptEnd, OpenedTurn, RunRef, StoredTurn, TurnStore } from '#domain/ports/run-store.ts';
 import type { GuardPort } from '#domain/ports/services.ts';
 import { type ActivityLog, runActivity, type StopPush, whatStops } from '../run-context.ts';
+import type { BegunCalls } from '../tools/begun-calls.ts';
 import { TextWriter } from './text-writer.ts';
 
 /** A model call takes at most so long; the adapter ends it. */
@@ -26,6 +27,10 @@ export interface ThinkDeps {
   readonly guard: GuardPort;
   readonly push: StopPush;
   readonly log: ActivityLog;
+  /** Where `act` finds what was begun. */
+  readonly begun: BegunCalls;
+  /** Tells watchers that the run has changed. */
+  readonly wake: (run: string) => void;
 }
 
 /** The `think` activity: one model call, stored before anything is done about it, and its calls judged. */
@@ -139,6 +144,8 @@ async function judge(
     const message = `proposed ${turn.proposals.length} tool calls in one turn; ${MOST_PROPOSALS} are looked at`;
     return { kind: 'stop', reason: 'limit.tool_calls', message, ...counted };
   }
-  const calls = await deps.guard.judge(runGrant, input.turn, turn.proposals, signal);
+  const { calls, begun } = await deps.guard.judge(runGrant, input.turn, turn.proposals, signal);
+  deps.begun.put(input.run, runGrant, begun);
+  deps.wake(input.run);
   return { kind: 'calls', calls, ...counted };
 }

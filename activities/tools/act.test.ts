@@ -120,6 +120,38 @@ test.each<[string, World, Row]>([
   expect(await play(bench, say)).toMatchObject(expected);
 });
 
+const begun = { begun: true, columns: started } satisfies World;
+
+test.each<[string, World, Row]>([
+  [
+    'a call that was begun with its verdict is executed, and the guard is not asked again',
+    { ...begun, execute: () => RECEIPT },
+    { end: 'done', asked: 'execute', state: 'done', attempts: 1 },
+  ],
+  [
+    'where it fails for now the next attempt looks first',
+    { ...begun, execute: () => fault('CATALOG_UNAVAILABLE') },
+    { end: 'retries CATALOG_UNAVAILABLE', asked: 'execute', state: 'started', told: [] },
+  ],
+  [
+    'where its outcome is open it is settled',
+    { ...begun, execute: () => fault('DEADLINE'), settle: () => ({ kind: 'tombstone' }) },
+    { end: 'failed', asked: 'execute settle', state: 'failed' },
+  ],
+  [
+    'an attempt that is not the first does not know that nothing was sent',
+    { ...begun, attempt: 2, look: () => ({ kind: 'nothing' }), execute: () => RECEIPT },
+    { end: 'done', asked: 'look authorize execute', attempts: 2 },
+  ],
+  [
+    'nor does one of another process',
+    { columns: started, look: () => ({ kind: 'nothing' }), execute: () => RECEIPT },
+    { end: 'done', asked: 'look authorize execute', attempts: 2 },
+  ],
+])('%s', async (_, say, expected) => {
+  expect(await play(bench, say)).toMatchObject(expected);
+});
+
 test.each<[string, World, Row]>([
   [
     'a receipt is told without asking the guard',

@@ -6,10 +6,20 @@ import {
   StewardError,
   statusOf,
 } from '#domain/errors.ts';
+import { keyOf } from '#domain/ids.ts';
 import type { ActResult, RunActivities } from '#domain/ports/run-activities.ts';
 import type { CallEnd, CallStore, OpenedCall, RunRef } from '#domain/ports/run-store.ts';
-import type { CatalogPort, ExecuteOutcome, GuardPort, Receipt, Resolution } from '#domain/ports/services.ts';
+import type {
+  BegunCall,
+  CallLeave,
+  CatalogPort,
+  ExecuteOutcome,
+  GuardPort,
+  Receipt,
+  Resolution,
+} from '#domain/ports/services.ts';
 import { type ActivityLog, runActivity, type StopPush, whatStops } from '../run-context.ts';
+import type { BegunCalls } from './begun-calls.ts';
 import { settleCall } from './settle-call.ts';
 
 /** Attempts of a call whose catalog cannot be reached, before the call is settled as not done: about three minutes. */
@@ -25,6 +35,8 @@ export interface ActDeps {
   readonly catalogs: CatalogPort;
   readonly push: StopPush;
   readonly log: ActivityLog;
+  /** What the guard has begun as it judged it. */
+  readonly begun: BegunCalls;
 }
 
 /** Statuses by which a catalog says no for sure. After any other the call may or may not have taken place. */
@@ -51,6 +63,8 @@ interface Attempt {
   readonly call: OpenedCall;
   /** True where an earlier attempt was authorised: something may have reached the catalog. */
   readonly startedBefore: boolean;
+  /** Given with the verdict; undefined where the guard is still to be asked. */
+  readonly leave: CallLeave | undefined;
   readonly number: number;
   readonly signal: AbortSignal;
 }
@@ -62,13 +76,15 @@ export function createAct(deps: ActDeps): RunActivities['act'] {
   return (input) =>
     runActivity(input.run, deps.push, deps.log, async (signal, number): Promise<ActResult> => {
       const ref: RunRef = { tenant: input.tenant, run: input.run };
-      const call = await deps.store.openCall(ref, input.call);
+      const begun = number === 1 ? deps.begun.take(input.run, input.call, input.digest) : undefined;
+      const call = begun ? openedAs(ref, begun) : await deps.store.openCall(ref, input.call);
       const ended = endedAs(call.state);
       if (ended) return { outcome: ended };
       if (call.digest !== input.digest) {
         throw new StewardError('DIGEST_MISMATCH', 'The stored call is not the one that was judged.');
       }
-      const attempt = { ref, callId: input.call, call, startedBefore: call.attempts > 0, number, signal };
+      const startedBefore = begun === undefined && call.attempts > 0;
+      const attempt = { ref, callId: input.call, call, startedBefore, leave: begun?.leave, number, signal };
       const end = await carryOut(deps, attempt);
       if (end.kind === 'paused') return { outcome: 'paused' };
       const stopped = end.kind === 'cancelled' || (whatStops(signal) === 'run' && end.kind === 'failed');
@@ -76,6 +92,24 @@ export function createAct(deps: ActDeps): RunActivities['act'] {
       if (stopped) throw new StewardError('CANCELLED', 'The call was stopped.');
       return { outcome: end.kind };
     });
+}
+
+/** A call as its verdict has begun it, a moment ago and for this attempt: nothing of it is to be read. */
+function openedAs(ref: RunRef, begun: BegunCall & { readonly runGrant: string }): OpenedCall {
+  const { callId, tool, digest, timeoutMs, hasEffect, leave, runGrant } = begun;
+  return {
+    state: 'started',
+    tool,
+    catalog: leave.catalog,
+    key: keyOf(ref.run, callId),
+    digest,
+    attempts: 1,
+    timeoutMs,
+    hasEffect,
+    runGrant,
+    runClosed: false,
+    cancelRequested: false,
+  };
 }
 
 function endedAs(state: string): ActResult['outcome'] | null {
@@ -99,9 +133,9 @@ async function carryOut(deps: ActDeps, attempt: Attempt): Promise<Ended> {
   if (whatStops(signal) === 'run') return startedBefore ? settle(deps, attempt) : stopped();
   assertGoesOn(signal);
 
-  let granted: Awaited<ReturnType<GuardPort['authorize']>>;
+  let granted: CallLeave;
   try {
-    granted = await deps.guard.authorize(call.runGrant, callId, call.digest, signal);
+    granted = attempt.leave ?? (await deps.guard.authorize(call.runGrant, callId, call.digest, signal));
   } catch (error) {
     return refusedByGuard(deps, attempt, error);
   }

@@ -3,24 +3,33 @@ import type { ConfirmDecisionResult, JudgedCall } from './run-activities.ts';
 import type { Proposal } from './run-store.ts';
 import type { CancelSignal } from './signal.ts';
 
+/** Leave to carry out one attempt of one call, for at most two minutes. */
+export interface CallLeave {
+  readonly actionRecord: Uint8Array;
+  readonly catalog: string;
+  readonly executionGrants: readonly string[];
+}
+
+/** A call that the guard has marked started as it judged it. */
+export interface BegunCall {
+  readonly callId: string;
+  readonly tool: string;
+  readonly digest: string;
+  readonly timeoutMs: number;
+  readonly hasEffect: boolean;
+  readonly leave: CallLeave;
+}
+
 /** The guard as activities use it. Errors are StewardErrors; UNAVAILABLE means nothing is allowed now. */
 export interface GuardPort {
+  /** Judges the calls of a turn, and begins those that may begin at once. A repeat begins none. */
   judge(
     runGrant: string,
     turn: number,
     calls: readonly Proposal[],
     signal: CancelSignal,
-  ): Promise<readonly JudgedCall[]>;
-  authorize(
-    runGrant: string,
-    callId: string,
-    digest: string,
-    signal: CancelSignal,
-  ): Promise<{
-    readonly actionRecord: Uint8Array;
-    readonly catalog: string;
-    readonly executionGrants: readonly string[];
-  }>;
+  ): Promise<{ readonly calls: readonly JudgedCall[]; readonly begun: readonly BegunCall[] }>;
+  authorize(runGrant: string, callId: string, digest: string, signal: CancelSignal): Promise<CallLeave>;
   confirmDecision(
     runGrant: string,
     approvalId: string,

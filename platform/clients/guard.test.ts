@@ -100,7 +100,24 @@ test.each<[string, object, object]>([
   ['none', {}, { verdict: 'deny', code: 'POLICY_DENIED' }],
 ])('%s is told as it is, and nothing that is not understood is a permission', async (_, call, judged) => {
   const sig = expect.stringMatching(/^[0-9a-f]{16}$/);
-  expect(await judgeWith(call)).toEqual([{ id: '1.0', tool: 'edit', sig, ...judged }]);
+  expect(await judgeWith(call)).toEqual({ calls: [{ id: '1.0', tool: 'edit', sig, ...judged }], begun: [] });
+});
+
+test('what was begun is told beside the verdicts, and nothing that was not allowed is', async () => {
+  const begun = { actionRecord: new Uint8Array([7]), catalog: 'desk', executionGrants: ['g'], attempt: 1 };
+  const call = { digest: 'd', effect: true, timeoutMs: 700, begun };
+  expect((await judgeWith({ ...call, verdict: VerdictKind.ALLOW })).begun).toEqual([
+    {
+      callId: '1.0',
+      tool: 'edit',
+      digest: 'd',
+      timeoutMs: 700,
+      hasEffect: true,
+      leave: { actionRecord: new Uint8Array([7]), catalog: 'desk', executionGrants: ['g'] },
+    },
+  ]);
+  expect((await judgeWith({ ...call, verdict: VerdictKind.ASK })).begun).toEqual([]);
+  expect((await judgeWith({ ...call, verdict: VerdictKind.ALLOW, digest: '' })).begun).toEqual([]);
 });
 
 test('a call that was left out is an error', async () => {

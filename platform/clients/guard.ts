@@ -1,7 +1,7 @@
 import { timestampMs } from '@bufbuild/protobuf/wkt';
 import { type ErrorCode, isErrorCode, isStewardError, StewardError } from '#domain/errors.ts';
 import type { ConfirmDecisionResult, JudgedCall } from '#domain/ports/run-activities.ts';
-import type { GuardPort } from '#domain/ports/services.ts';
+import type { BegunCall, CallLeave, GuardPort } from '#domain/ports/services.ts';
 import type { UndoGuardPort } from '#domain/ports/undo.ts';
 import {
   ApprovalState,
@@ -44,6 +44,7 @@ export function connectGuard(options: {
         {
           runGrant,
           turn,
+          begin: true,
           calls: calls.map((call) => ({
             callId: call.callId,
             tool: call.tool,
@@ -54,12 +55,17 @@ export function connectGuard(options: {
         },
         { signal: signal as AbortSignal, deadlineMs: JUDGE_MS },
       );
-      const judged = new Map(answer.calls.map((call) => [call.callId, call]));
-      return calls.map((call) => {
-        const verdict = judged.get(call.callId);
+      const found = new Map(answer.calls.map((call) => [call.callId, call]));
+      const judged = calls.map((call) => {
+        const verdict = found.get(call.callId);
         if (!verdict) throw new StewardError('INTERNAL', `The guard did not judge call ${call.callId}.`);
-        return toJudged(verdict, call.tool, callSignature(call.tool, call.argsJson ?? call.malformed ?? ''));
+        const sig = callSignature(call.tool, call.argsJson ?? call.malformed ?? '');
+        return { verdict, call: toJudged(verdict, call.tool, sig) };
       });
+      return {
+        calls: judged.map(({ call }) => call),
+        begun: judged.flatMap(({ verdict, call }) => toBegun(verdict, call)),
+      };
     },
 
     async authorize(runGrant, callId, digest, signal) {
@@ -67,7 +73,7 @@ export function connectGuard(options: {
         { runGrant, callId, digest },
         { signal: signal as AbortSignal, deadlineMs: ANSWER_MS },
       );
-      return { actionRecord: granted.actionRecord, catalog: granted.catalog, executionGrants: granted.executionGrants };
+      return toLeave(granted);
     },
 
     async authorizeUndo(runGrant, undoId, callId, signal) {
@@ -75,7 +81,7 @@ export function connectGuard(options: {
         { runGrant, undoId, callId },
         { signal: signal as AbortSignal, deadlineMs: ANSWER_MS },
       );
-      return { actionRecord: granted.actionRecord, catalog: granted.catalog, executionGrants: granted.executionGrants };
+      return toLeave(granted);
     },
 
     async confirmDecision(runGrant, approvalId, signed, signal) {
@@ -122,6 +128,18 @@ function toJudged(call: WireCall, tool: string, sig: string): JudgedCall {
     ...(call.resourceKeys.length === 0 ? {} : { keys: call.resourceKeys }),
     ...(call.effect ? { effect: true } : {}),
   };
+}
+
+function toLeave({ actionRecord, catalog, executionGrants }: CallLeave): CallLeave {
+  return { actionRecord, catalog, executionGrants };
+}
+
+function toBegun(
+  { begun, timeoutMs }: WireCall,
+  { id, tool, verdict, digest, effect = false }: JudgedCall,
+): BegunCall[] {
+  if (!begun || verdict !== 'allow' || digest === undefined) return [];
+  return [{ callId: id, tool, digest, timeoutMs, hasEffect: effect, leave: toLeave(begun) }];
 }
 
 function codeOf(text: string): ErrorCode {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { freePort } from '#deploy/dev/ports.ts';
 import { StewardError } from '#domain/errors.ts';
@@ -125,6 +126,25 @@ test('a catalog that has just failed is not asked at every call', async () => {
   now += 5_000;
   await catalogs.currentHash('desk', 'a');
   expect(described).toBe(before + 2);
+});
+
+test('hashes that are in use are read again beside the work, before they are too old', async () => {
+  behaviour = describes({ a: hash('1') });
+  now += 600_000;
+  expect(catalogs.isKnown('desk')).toBe(false);
+  expect(await catalogs.currentHash('desk', 'a')).toBe(hash('1'));
+  expect([catalogs.isKnown('desk'), catalogs.isKnown('none')]).toEqual([true, false]);
+  behaviour = describes({ a: hash('2') });
+  const before = described;
+  now += 20_001;
+  expect(catalogs.isKnown('desk')).toBe(true);
+  for (const until = Date.now() + 5_000; (await catalogs.currentHash('desk', 'a')) !== hash('2'); ) {
+    expect(Date.now()).toBeLessThan(until);
+    await delay(5);
+  }
+  expect(described).toBe(before + 1);
+  now += 25_000;
+  expect(catalogs.isKnown('desk')).toBe(false);
 });
 
 test.each([

@@ -10,6 +10,8 @@ export interface Catalogs {
    * no longer has the tool. Throws CATALOG_UNAVAILABLE or CATALOG_BROKEN where no hash can be had.
    */
   currentHash(catalog: string, tool: string): Promise<string | null>;
+  /** Whether `currentHash` knows without asking. */
+  isKnown(catalog: string): boolean;
   /**
    * What a call would change. Throws what the catalog refuses with; CATALOG_UNAVAILABLE where it does not answer within
    * 10 s, CATALOG_BROKEN where its answer cannot be read.
@@ -24,6 +26,8 @@ interface PreviewRequest {
 }
 
 const FRESH_MS = 30_000;
+/** Older ones are read again beside the work, so that work that goes on never waits for it. */
+const AGEING_MS = 20_000;
 const USABLE_MS = 300_000;
 /** After a failed reading the next one waits so long, while there is an older one to use. */
 const QUIET_MS = 5_000;
@@ -62,6 +66,7 @@ export function openCatalogs(
   };
   return {
     currentHash: async (catalog, tool) => (await find(catalog).hashes()).get(tool) ?? null,
+    isKnown: (catalog) => known.get(catalog)?.isFresh() === true,
     preview: (catalog, request, signal) => find(catalog).preview(request, signal),
     close() {
       for (const reader of known.values()) reader.close();
@@ -83,22 +88,42 @@ class CatalogReader {
     this.#now = now;
   }
 
+  isFresh(): boolean {
+    const age = this.#now() - (this.#last?.at ?? Number.NEGATIVE_INFINITY);
+    const ageing = age > AGEING_MS && this.#now() - this.#failedAt >= QUIET_MS;
+    if (ageing) this.#renew().catch(() => undefined);
+    return age < (AGEING_MS + FRESH_MS) / 2;
+  }
+
   async hashes(): Promise<ReadonlyMap<string, string>> {
     const age = this.#now() - (this.#last?.at ?? Number.NEGATIVE_INFINITY);
     if (this.#last && age < FRESH_MS) return this.#last.hashes;
     if (this.#last && age < USABLE_MS && this.#now() - this.#failedAt < QUIET_MS) return this.#last.hashes;
-    // One question for all who wait.
-    this.#reading ??= this.#read().finally(() => {
-      this.#reading = undefined;
-    });
     try {
-      this.#last = await this.#reading;
-      return this.#last.hashes;
+      return (await this.#renew()).hashes;
     } catch (error) {
-      this.#failedAt = this.#now();
       if (this.#last && this.#now() - this.#last.at < USABLE_MS) return this.#last.hashes;
       throw error;
     }
+  }
+
+  /** One question for all who wait. */
+  #renew(): Promise<Reading> {
+    this.#reading ??= this.#read()
+      .then(
+        (reading) => {
+          this.#last = reading;
+          return reading;
+        },
+        (error: unknown) => {
+          this.#failedAt = this.#now();
+          throw error;
+        },
+      )
+      .finally(() => {
+        this.#reading = undefined;
+      });
+    return this.#reading;
   }
 
   async #read(): Promise<Reading> {

@@ -33,6 +33,32 @@ export async function readRun(trx: Transaction<Database>, grant: VerifiedRunGran
   );
 }
 
+/** As `lockGrantedRun`, with whether a turn was judged as of when the lock was asked for. */
+export async function lockForTurn(
+  trx: Transaction<Database>,
+  grant: VerifiedRunGrant,
+  turn: number,
+): Promise<{ readonly run: RunRow; readonly judged: boolean }> {
+  const row = await trx
+    .selectFrom('agent_runs')
+    .select(COLUMNS)
+    .select((eb) =>
+      eb
+        .exists(
+          eb
+            .selectFrom('agent_run_tool_invocations as call')
+            .select('call.call_id')
+            .where('call.run_id', '=', grant.run)
+            .where('call.turn', '=', turn),
+        )
+        .as('judged'),
+    )
+    .where('id', '=', grant.run)
+    .forNoKeyUpdate()
+    .executeTakeFirst();
+  return { run: checked(grant, row), judged: row?.judged === true };
+}
+
 /** As `readRun`, and locks the row. Locks are always taken in this order: run, call, approval. */
 export async function lockGrantedRun(trx: Transaction<Database>, grant: VerifiedRunGrant): Promise<RunRow> {
   return checked(grant, await lockRun(trx, grant.run));
@@ -54,8 +80,13 @@ function checked(grant: VerifiedRunGrant, run: RunRow | undefined): RunRow {
 
 /** Throws WRONG_STATE where the run has closed. */
 export function assertOpen(run: RunRow): void {
-  if (run.closed_at === null) return;
-  throw new StewardError('WRONG_STATE', `Run ${run.id} is closed: ${run.status}.`, { details: { status: run.status } });
+  if (run.closed_at !== null) throw closed(run);
+}
+
+function closed(run: RunRow): StewardError {
+  return new StewardError('WRONG_STATE', `Run ${run.id} is closed: ${run.status}.`, {
+    details: { status: run.status },
+  });
 }
 
 /**
@@ -63,15 +94,22 @@ export function assertOpen(run: RunRow): void {
  * the product, tenant, agent, tool, user or run will be asked for here, in the transaction that marks the call started.
  */
 export function assertMayBegin(run: RunRow): void {
-  assertOpen(run);
+  const why = whyMayNotBegin(run);
+  if (why) throw why;
+}
+
+/** As `assertMayBegin`; null where it may. */
+export function whyMayNotBegin(run: RunRow): StewardError | null {
+  if (run.closed_at !== null) return closed(run);
   if (run.cancel_requested_by !== null) {
-    throw new StewardError('CANCELLED', `Run ${run.id} is being cancelled by ${run.cancel_requested_by}.`);
+    return new StewardError('CANCELLED', `Run ${run.id} is being cancelled by ${run.cancel_requested_by}.`);
   }
   if (run.status === 'paused' || run.paused_by !== null) {
-    throw new StewardError('WRONG_STATE', `Run ${run.id} is paused. Resume it first.`, {
+    return new StewardError('WRONG_STATE', `Run ${run.id} is paused. Resume it first.`, {
       details: { status: 'paused' },
     });
   }
+  return null;
 }
 
 /** Whether the run was narrowed to resources that leave these keys out. */

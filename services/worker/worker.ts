@@ -8,6 +8,7 @@ import { type CloseRunDeps, createCloseRun } from '#activities/journal/close-run
 import { createThink } from '#activities/model/think.ts';
 import type { StopPush } from '#activities/run-context.ts';
 import { createAct } from '#activities/tools/act.ts';
+import { BegunCalls } from '#activities/tools/begun-calls.ts';
 import { createUndoCall } from '#activities/undo/undo-call.ts';
 import type { ModelPort } from '#domain/ports/model.ts';
 import type { RunActivities } from '#domain/ports/run-activities.ts';
@@ -76,10 +77,12 @@ export function createRunActivities(parts: WorkerParts): RunActivities & { reado
       await deliver(parts, tenant, ids);
     },
   };
+  const begun = new BegunCalls();
+  const wake = (run: string) => parts.notifier.wake(run);
   return {
     closing,
-    think: createThink({ store: turns, model: parts.model, guard: parts.guard, push, log }),
-    act: createAct({ store, guard: parts.guard, catalogs: parts.catalogs, push, log }),
+    think: createThink({ store: turns, model: parts.model, guard: parts.guard, push, log, begun, wake }),
+    act: createAct({ store, guard: parts.guard, catalogs: parts.catalogs, push, log, begun }),
     confirmDecision: createConfirmDecision({
       guard: parts.guard,
       push,

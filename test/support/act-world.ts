@@ -1,5 +1,6 @@
 import { expect } from '@jest/globals';
 import { createAct } from '#activities/tools/act.ts';
+import { BegunCalls } from '#activities/tools/begun-calls.ts';
 import { type ErrorCode, StewardError } from '#domain/errors.ts';
 import type { ActResult } from '#domain/ports/run-activities.ts';
 import type { CatalogPort, ExecuteOutcome, GuardPort, Receipt, Resolution } from '#domain/ports/services.ts';
@@ -27,6 +28,8 @@ export interface World {
   look?: () => unknown;
   settle?: () => unknown;
   attempt?: number;
+  /** The guard has begun the call as it judged it. */
+  begun?: boolean;
   /** Columns of the call as it was judged. */
   columns?: Readonly<Record<string, unknown>>;
 }
@@ -72,6 +75,12 @@ export async function world(bench: Bench, say: World, run?: SeededRun) {
       return request.lookOnly ? answer<Resolution>('look', say.look) : answer<Resolution>('settle', say.settle);
     },
   };
+  const begun = new BegunCalls();
+  if (say.begun) {
+    const leave = { actionRecord: new Uint8Array([1]), catalog: 'desk', executionGrants: ['g'] };
+    const call = { callId: '1.0', tool: 'edit', digest: DIGEST, timeoutMs: 5_000, hasEffect: true, leave };
+    begun.put(own.ref.run, own.grant, [call]);
+  }
   const pushes = new Set<() => void>();
   const act = createAct({
     store: bench.calls,
@@ -84,6 +93,7 @@ export async function world(bench: Bench, say: World, run?: SeededRun) {
       },
     },
     log: { warn: () => undefined },
+    begun,
   });
   const environment = activityEnvironment({ attempt: say.attempt ?? 1 });
   const input = { tenant: own.ref.tenant, run: own.ref.run, call: '1.0', digest: DIGEST };

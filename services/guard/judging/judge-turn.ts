@@ -1,3 +1,4 @@
+import { judgeRisk } from '#domain/verdict.ts';
 import type { ProposedCall } from '#gen/steward/guard/v1/guard_service_pb.ts';
 import type { Catalogs } from '../catalogs.ts';
 import { assess, deny, type Examined, examine, type Finding, type Turn } from './assess.ts';
@@ -5,6 +6,15 @@ import { assess, deny, type Examined, examine, type Finding, type Turn } from '.
 /** One call of a turn with its verdict. */
 export interface JudgedCall extends Examined {
   readonly finding: Finding;
+}
+
+/** Whether no catalog has to be asked about these calls: all is known that their verdicts hang on. */
+export function needsNobody(turn: Turn, calls: readonly ProposedCall[], catalogs: Catalogs): boolean {
+  return calls.every((call) => {
+    const tool = turn.tools.get(call.tool);
+    if (!tool) return true;
+    return catalogs.isKnown(tool.catalog) && !(tool.hasPreview && judgeRisk(tool).kind === 'ask');
+  });
 }
 
 /**

@@ -9,38 +9,53 @@ import type { Database } from '#platform/database/tables.ts';
 import { digestOf } from '#platform/identity/canonical-json.ts';
 import { refusalAnswer } from '../answers.ts';
 import { plainText } from '../plain-text.ts';
-import type { RunRow } from '../runs.ts';
+import { type RunRow, whyMayNotBegin } from '../runs.ts';
 import type { Turn } from './assess.ts';
 import type { JudgedCall } from './judge-turn.ts';
 
 /** Names the rules in force: recorded with every verdict. */
 export const POLICY_SET_HASH = digestOf(BUILT_IN_RULES);
 
-interface Stored {
+/** One call with its verdict, as it is stored. */
+export interface Stored {
   readonly judged: JudgedCall;
   readonly id: string;
   readonly tool: string;
   /** Asks only. */
   readonly approval: { readonly id: string; readonly expiresAt: Date } | null;
+  /** True where it is marked started with its verdict. */
+  readonly begun: boolean;
 }
+
+/** A worker carries out so many of a turn's calls itself; further ones may go to others, which must ask anyway. */
+const MOST_BEGUN = 3;
+/** Bytes of action records that are begun together at most: they all stand in one answer. */
+const MOST_BEGUN_BYTES = 262_144;
 
 /**
  * Commits the verdicts of a turn with the answers to denied calls and the questions to people, in the caller's
- * transaction, which holds the run's row.
+ * transaction, which holds the run's row. With `begin`, calls that are allowed and wait for no other are marked started.
  */
 export async function storeVerdicts(
   trx: Transaction<Database>,
   run: RunRow,
   turn: Turn,
   calls: readonly JudgedCall[],
-): Promise<void> {
+  begin: boolean,
+): Promise<readonly Stored[]> {
   const expiresAt = new Date(Date.now() + run.waits.approvalMs);
-  const stored = calls.map((judged): Stored => {
-    const approval = judged.finding.verdict === 'ask' ? { id: randomUUID(), expiresAt } : null;
-    const id = callIdOf(turn.number, judged.index);
-    return { judged, id, tool: plainText(judged.call.tool, 200), approval };
+  const mayBegin = begin && whyMayNotBegin(run) === null;
+  let [left, room] = [MOST_BEGUN, MOST_BEGUN_BYTES];
+  const stored = calls.map((judged, at): Stored => {
+    const { finding, index } = judged;
+    const approval = finding.verdict === 'ask' ? { id: randomUUID(), expiresAt } : null;
+    const size = finding.verdict === 'allow' ? finding.record.bytes.length : room + 1;
+    const begun =
+      mayBegin && left > 0 && size <= room && !calls.slice(0, at).some((earlier) => conflict(earlier, judged));
+    if (begun) [left, room] = [left - 1, room - size];
+    return { judged, id: callIdOf(turn.number, index), tool: plainText(judged.call.tool, 200), approval, begun };
   });
-  if (stored.length === 0) return;
+  if (stored.length === 0) return stored;
   await trx
     .insertInto('agent_run_tool_invocations')
     .values(stored.map((one) => invocationOf(run, turn, one)))
@@ -53,26 +68,32 @@ export async function storeVerdicts(
       .execute();
   }
   const admitted = stored.filter((one) => one.judged.finding.verdict !== 'deny').length;
-  if (admitted > 0) {
-    await trx
-      .updateTable('agent_runs')
-      .set({
-        tool_calls: run.tool_calls + admitted,
-        open_approvals: run.open_approvals + asked.length,
-        ...(asked.length > 0 && run.status === 'running'
-          ? { status: 'awaiting_approval' as const, waits_until: expiresAt }
-          : {}),
-      })
-      .where('id', '=', run.id)
-      .execute();
-  }
   await record(trx, run.tenant, run.id, {
+    ...(admitted > 0
+      ? {
+          run: {
+            tool_calls: run.tool_calls + admitted,
+            open_approvals: run.open_approvals + asked.length,
+            ...(asked.length > 0 && run.status === 'running'
+              ? { status: 'awaiting_approval' as const, waits_until: expiresAt }
+              : {}),
+          },
+        }
+      : {}),
     steps: stored.flatMap((one) => stepsOf(turn, one)),
     events: [...stored.flatMap((one) => eventsOf(turn, one)), ...warningsOf(run, turn, admitted)],
   });
+  return stored;
 }
 
-function invocationOf(run: RunRow, turn: Turn, { judged, id, tool: name, approval }: Stored) {
+/** Whether the workflow runs two calls one after the other: it goes by the keys that are stored. */
+function conflict(one: JudgedCall, other: JudgedCall): boolean {
+  const effect = [one, other].some(({ tool }) => tool !== undefined && hasEffect(tool));
+  const keys = keptKeys(one.keys);
+  return effect && keptKeys(other.keys).some((key) => keys.includes(key));
+}
+
+function invocationOf(run: RunRow, turn: Turn, { judged, id, tool: name, approval, begun }: Stored) {
   const { finding, tool, read } = judged;
   const denied = finding.verdict === 'deny';
   return {
@@ -99,7 +120,9 @@ function invocationOf(run: RunRow, turn: Turn, { judged, id, tool: name, approva
     has_effect: tool !== undefined && hasEffect(tool),
     timeout_ms: tool?.timeoutMs ?? null,
     approval_id: approval?.id ?? null,
-    state: denied ? ('denied' as const) : ('judged' as const),
+    state: denied ? ('denied' as const) : begun ? ('started' as const) : ('judged' as const),
+    attempts: begun ? 1 : 0,
+    started_at: begun ? new Date() : null,
     error_code: denied ? finding.code : null,
     error_message: denied ? finding.reason : null,
     ended_at: denied ? new Date() : null,
@@ -142,12 +165,14 @@ function stepsOf(turn: Turn, { judged, id }: Stored): NewStep[] {
   return [{ kind: 'tool_result', turn: turn.number, callId: id, ordinal: judged.index, content }];
 }
 
-function eventsOf(turn: Turn, { judged, id, tool, approval }: Stored): NewEvent[] {
+function eventsOf(turn: Turn, { judged, id, tool, approval, begun }: Stored): NewEvent[] {
   const { finding } = judged;
   const about = { turn: turn.number, callId: id };
   switch (finding.verdict) {
-    case 'allow':
-      return [];
+    case 'allow': {
+      const data = { tool, catalog: judged.tool?.catalog ?? '', attempt: 1, approvedBy: 'policy' };
+      return begun ? [{ ...about, kind: 'tool.started', data }] : [];
+    }
     case 'deny':
       return [{ ...about, kind: 'tool.denied', data: { tool, code: finding.code, reason: finding.reason } }];
     case 'ask':

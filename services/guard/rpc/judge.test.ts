@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { decodeJwt } from 'jose';
 import { BUILT_IN_RULES } from '#domain/verdict.ts';
 import { GuardService, VerdictKind } from '#gen/steward/guard/v1/guard_service_pb.ts';
 import { connect } from '#platform/grpc/client.ts';
@@ -105,6 +106,70 @@ test('a turn is judged call by call, and all of it is stored with the verdicts',
     message: expect.stringContaining('read_note'),
     tools: ['delete_note', 'read_note', 'send_note', 'write_note'],
   });
+});
+
+test('calls that are allowed and wait for nobody are begun with their verdicts, once', async () => {
+  const run = await bench.run();
+  const write = (note_id: string) => ({ tool: 'write_note', args: { note_id, text: 'Hi' } });
+  const proposed = [
+    write('a'),
+    write('a'),
+    { tool: 'delete_note', args: { note_id: 'b' } },
+    { tool: 'none' },
+    read,
+    read,
+  ];
+  const first = await run.judge([...proposed, read], 1, true);
+  const leaves = first.calls.map((call) => call.begun);
+  expect(leaves.map((leave) => leave?.attempt)).toEqual([1, undefined, undefined, undefined, 1, 1, undefined]);
+  const rows = await run.rows('calls');
+  expect(rows.map((row) => [row.state, row.attempts])).toEqual([
+    ['started', 1],
+    ['judged', 0],
+    ['judged', 0],
+    ['denied', 0],
+    ['started', 1],
+    ['started', 1],
+    ['judged', 0],
+  ]);
+  expect(rows.map((row) => row.started_at !== null)).toEqual(rows.map((row) => row.state === 'started'));
+  const events = (await run.rows('events')).filter((event) => event.kind === 'tool.started');
+  expect(events.map((event) => event.call_id)).toEqual(['1.0', '1.4', '1.5']);
+  expect(events[0]?.data).toEqual({ tool: 'write_note', catalog: 'desk', attempt: 1, approvedBy: 'policy' });
+  const [leave] = leaves;
+  expect(Buffer.from(leave?.actionRecord ?? []).equals(rows[0]?.action_record)).toBe(true);
+  const granted = decodeJwt(leave?.executionGrants[0] ?? '');
+  expect(granted).toMatchObject({
+    aud: 'desk',
+    call: '1.0',
+    key: `${run.id}/1.0`,
+    digest: rows[0]?.digest,
+    attempt: 1,
+  });
+  expect((granted.exp ?? 0) - (granted.iat ?? 0)).toBeLessThanOrEqual(120);
+  const again = await run.judge([...proposed, read], 1, true);
+  expect(again.calls.map((call) => call.begun)).toEqual(proposed.concat(read).map(() => undefined));
+  expect(again.calls).toEqual(first.calls.map(({ begun: _, ...call }) => expect.objectContaining(call)));
+  const { callId = '', digest = '' } = first.calls[0] ?? {};
+  expect(await bench.worker.authorize({ runGrant: run.runGrant, callId, digest })).toMatchObject({ attempt: 2 });
+});
+
+test.each([
+  ['paused', { status: 'paused' }],
+  ['being cancelled', { cancel_requested_by: 'op' }],
+])('nothing of a run that is %s is begun with its verdict', async (_, columns) => {
+  const run = await bench.run({ columns });
+  const { calls } = await run.judge([read], 1, true);
+  expect(calls).toMatchObject([{ verdict: VerdictKind.ALLOW }]);
+  expect(calls[0]?.begun).toBeUndefined();
+  expect(await run.rows('calls')).toMatchObject([{ state: 'judged', attempts: 0 }]);
+});
+
+test('what is too long to be answered with is not begun', async () => {
+  const run = await bench.run();
+  const long = { tool: 'write_note', args: { note_id: 'n', text: 'x'.repeat(300_000) } };
+  const { calls } = await run.judge([long, read], 1, true);
+  expect(calls.map((call) => call.begun !== undefined)).toEqual([false, true]);
 });
 
 test('the first verdicts of a turn win: a repeat returns them, whatever it proposes', async () => {

@@ -3,20 +3,23 @@ import { timestampFromDate } from '@bufbuild/protobuf/wkt';
 import type { Transaction } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
 import { callIdOf } from '#domain/ids.ts';
+import { hasEffect, keptKeys } from '#domain/tools.ts';
 import {
+  type AuthorizeResponseSchema,
   type JudgedCallSchema,
   type JudgeRequest,
   type JudgeResponseSchema,
   VerdictKind,
 } from '#gen/steward/guard/v1/guard_service_pb.ts';
 import type { Database } from '#platform/database/tables.ts';
-import { withTenant } from '#platform/database/tenant.ts';
+import { isDuplicate, withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
+import type { VerifiedRunGrant } from '#platform/identity/grants.ts';
 import type { GuardDeps } from '../deps.ts';
 import type { Turn } from '../judging/assess.ts';
-import { judgeTurn } from '../judging/judge-turn.ts';
-import { POLICY_SET_HASH, storeVerdicts } from '../judging/store.ts';
-import { assertOpen, lockGrantedRun, readRun } from '../runs.ts';
+import { type JudgedCall, judgeTurn, needsNobody } from '../judging/judge-turn.ts';
+import { POLICY_SET_HASH, type Stored, storeVerdicts } from '../judging/store.ts';
+import { assertOpen, lockForTurn, type RunRow } from '../runs.ts';
 
 type Response = MessageInitShape<typeof JudgeResponseSchema>;
 
@@ -30,32 +33,101 @@ export async function judge(ctx: CallContext, deps: GuardDeps, request: JudgeReq
   const grant = await deps.runGrants.verify(request.runGrant);
   assertWellFormed(request);
   for (let tries = 0; tries < TRIES; tries += 1) {
-    const begun = await withTenant(deps.db, grant.tenant, async (trx) => {
-      const run = await readRun(trx, grant);
-      const stored = await readVerdicts(trx, run.id, request.turn);
-      if (stored) return { stored };
-      assertOpen(run);
-      return { run, tools: await deps.pins.toolsOf(trx, grant, run) };
-    });
-    if (begun.stored) return begun.stored;
-    const { run, tools } = begun;
-    const turn: Turn = { grant, runGrant: request.runGrant, run, tools, number: request.turn, signal: ctx.signal };
-    const judged = await judgeTurn(turn, request.calls, deps.catalogs);
-    const response = await withTenant(deps.db, grant.tenant, async (trx) => {
-      const locked = await lockGrantedRun(trx, grant);
-      const first = await readVerdicts(trx, run.id, request.turn);
-      if (first) return first;
-      assertOpen(locked);
-      if (locked.tool_calls !== run.tool_calls) return null;
-      await storeVerdicts(trx, locked, turn, judged);
-      return (await readVerdicts(trx, run.id, request.turn)) ?? { calls: [], policySetHash: POLICY_SET_HASH };
-    });
-    if (response) {
-      deps.notifier.wake(run.id);
-      return response;
+    try {
+      const response = await judgeOnce(ctx, deps, grant, request);
+      if (response) return response;
+    } catch (error) {
+      // Another has judged the turn since its row was asked for.
+      if (!isDuplicate(error)) throw error;
     }
   }
   throw new StewardError('UNAVAILABLE', 'The run is being judged elsewhere at the same time. Try again.');
+}
+
+/** Null where the run's count of tool calls moved meanwhile. In one transaction where no catalog has to be asked. */
+async function judgeOnce(
+  ctx: CallContext,
+  deps: GuardDeps,
+  grant: VerifiedRunGrant,
+  request: JudgeRequest,
+): Promise<Response | null> {
+  const { runGrant, calls, turn: number } = request;
+  const opened = await withTenant(deps.db, grant.tenant, async (trx) => {
+    const { run, judged } = await lockForTurn(trx, grant, number);
+    if (judged) return { response: await readVerdicts(trx, run.id, number) };
+    assertOpen(run);
+    const tools = await deps.pins.toolsOf(trx, grant, run);
+    const turn: Turn = { grant, runGrant, run, tools, number, signal: ctx.signal };
+    if (!needsNobody(turn, calls, deps.catalogs)) return { turn };
+    return { response: await store(trx, deps, run, turn, await judgeTurn(turn, calls, deps.catalogs), request.begin) };
+  });
+  if (opened.response) return opened.response;
+  const { turn } = opened;
+  if (!turn) return null;
+  const found = await judgeTurn(turn, calls, deps.catalogs);
+  return withTenant(deps.db, grant.tenant, async (trx) => {
+    const { run, judged } = await lockForTurn(trx, grant, number);
+    if (judged) return (await readVerdicts(trx, run.id, number)) ?? null;
+    assertOpen(run);
+    if (run.tool_calls !== turn.run.tool_calls) return null;
+    return store(trx, deps, run, turn, found, request.begin);
+  });
+}
+
+async function store(
+  trx: Transaction<Database>,
+  deps: GuardDeps,
+  run: RunRow,
+  turn: Turn,
+  judged: readonly JudgedCall[],
+  begin: boolean,
+): Promise<Response> {
+  const stored = await storeVerdicts(trx, run, turn, judged, begin);
+  const calls = await Promise.all(
+    stored.map(async (one): Promise<MessageInitShape<typeof JudgedCallSchema>> => {
+      const begun = one.begun ? { begun: await leaveOf(deps, run, one) } : {};
+      return Object.assign(verdictOf(one), begun);
+    }),
+  );
+  return { policySetHash: POLICY_SET_HASH, calls };
+}
+
+/** What Authorize would answer: leave for the first attempt. */
+async function leaveOf(
+  deps: GuardDeps,
+  run: RunRow,
+  { judged, id }: Stored,
+): Promise<MessageInitShape<typeof AuthorizeResponseSchema>> {
+  const { finding, tool } = judged;
+  if (finding.verdict !== 'allow' || !tool) throw new StewardError('INTERNAL', `Call ${id} was begun and not allowed.`);
+  const { key, digest, bytes } = finding.record;
+  const { catalog, name } = tool;
+  const attempt = 1;
+  const call = { tenant: run.tenant, run: run.id, call: id, key, digest, tool: name, attempt, catalog };
+  const execution = await deps.executionGrants.sign(call);
+  return {
+    actionRecord: bytes,
+    catalog,
+    executionGrants: [execution.token],
+    expiresAt: timestampFromDate(execution.expiresAt),
+    attempt,
+  };
+}
+
+function verdictOf({ judged, id, approval }: Stored): MessageInitShape<typeof JudgedCallSchema> {
+  const { finding, tool, keys } = judged;
+  const denied = finding.verdict === 'deny';
+  return {
+    callId: id,
+    verdict: KINDS[finding.verdict],
+    ...(denied ? { code: finding.code, reason: finding.reason } : { digest: finding.record.digest }),
+    ...(finding.verdict === 'ask' ? { tier: finding.tier } : {}),
+    ...(approval ? { approvalId: approval.id, expiresAt: timestampFromDate(approval.expiresAt) } : {}),
+    resourceKeys: keptKeys(keys),
+    effect: tool !== undefined && hasEffect(tool),
+    catalog: tool?.catalog ?? '',
+    timeoutMs: tool?.timeoutMs ?? 0,
+  };
 }
 
 function assertWellFormed(request: JudgeRequest): void {

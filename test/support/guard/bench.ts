@@ -45,7 +45,7 @@ export interface BenchRun {
   row(): Promise<Row>;
   /** Rows of one of the run's tables, oldest first. */
   rows(table: 'steps' | 'events' | 'calls' | 'approvals' | 'decisions' | 'audit' | 'outbox'): Promise<Row[]>;
-  judge(calls: readonly Proposal[], turn?: number): Promise<JudgeResponse>;
+  judge(calls: readonly Proposal[], turn?: number, begin?: boolean): Promise<JudgeResponse>;
   /** Judges one call that is asked for, and gives the question. */
   ask(args?: JsonObject, turn?: number): Promise<JudgedCall>;
 }
@@ -203,10 +203,11 @@ export async function guardBench(
         ...wish.grant,
       };
       const runGrant = await runGrantSigner(runApi.key).sign(grant);
-      const judge = (calls: readonly Proposal[], turn = 1) =>
+      const judge = (calls: readonly Proposal[], turn = 1, begin = false) =>
         worker.client.judge({
           runGrant,
           turn,
+          begin,
           calls: calls.map((call, index) => ({
             callId: callIdOf(turn, index),
             tool: call.tool,
