@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { REPOSITORY, resolvePaths } from '#deploy/dev/paths.ts';
+import { CATALOGS } from '#deploy/dev/secrets.ts';
 import { seedDemo } from '#deploy/dev/seed.ts';
 import { type Stack, startStack } from '#deploy/dev/stack.ts';
 import { isStewardError } from '#domain/errors.ts';
@@ -77,7 +78,7 @@ function addresses(stack: Stack): readonly string[] {
   const rows: readonly (readonly [string, string])[] = [
     ['run-api', stack.addresses['run-api']],
     ['guard', stack.addresses.guard],
-    ['catalogs', `projects ${stack.addresses.projects}, messaging ${stack.addresses.messaging}`],
+    ['catalogs', CATALOGS.map((name) => `${name} ${stack.addresses[name]}`).join(', ')],
     ['model', stack.offlineModel ?? 'Anthropic'],
     ['Temporal', `${stack.environment.temporal}, Web UI ${stack.environment.temporalUi}`],
     ['mail', `${stack.addresses['mail-sink']}, kept in ${stack.mailFile}`],

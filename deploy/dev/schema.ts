@@ -16,6 +16,8 @@ const FOLDERS: readonly { readonly schema: string; readonly directory: string; r
   { schema: 'steward', directory: 'platform/database/migrations' },
   { schema: 'projects', ...KIT },
   { schema: 'projects', directory: 'services/catalogs/projects/migrations' },
+  { schema: 'orders', ...KIT },
+  { schema: 'orders', directory: 'services/catalogs/orders/migrations' },
   { schema: 'messaging', ...KIT },
   { schema: 'messaging', directory: 'services/catalogs/messaging/migrations' },
 ];

@@ -13,7 +13,7 @@ export const DEV_ISSUER = 'steward-dev';
 export const DEV_AUDIENCE = 'steward';
 
 /** The catalogs of the embedded default. */
-export const CATALOGS = ['projects', 'messaging'] as const;
+export const CATALOGS = ['projects', 'orders', 'messaging'] as const;
 
 /** `aud` of the tokens that one catalog accepts: nobody else does, so a catalog can do nothing with what it is shown. */
 export function catalogAudience(catalog: string): string {
@@ -26,6 +26,7 @@ export const ROLES = {
   guard: 'steward_guard',
   worker: 'steward_worker',
   projects: 'steward_projects',
+  orders: 'steward_orders',
   messaging: 'steward_messaging',
 } as const;
 

@@ -9,7 +9,7 @@ import { POSTGRES_PORT, type RunningPostgres, startPostgres } from './postgres.t
 import { type RunningService, startService, stopLeftovers } from './processes.ts';
 import { type OnProgress, withProgress } from './progress.ts';
 import { prepareDatabase, urlFor } from './schema.ts';
-import { catalogAudience, DEV_AUDIENCE, DEV_ISSUER, type DevSecrets, openSecrets, ROLES } from './secrets.ts';
+import { CATALOGS, catalogAudience, DEV_AUDIENCE, DEV_ISSUER, type DevSecrets, openSecrets, ROLES } from './secrets.ts';
 import { startTemporal } from './temporal.ts';
 import { findTemporal } from './temporal-binary.ts';
 import { readTemporalDev } from './temporal-config.ts';
@@ -19,6 +19,7 @@ export const SERVICES = {
   'offline-model': { what: 'the offline model', variable: 'STEWARD_OFFLINE_MODEL_PORT', fallback: 7730 },
   'mail-sink': { what: 'the local mail server', variable: 'STEWARD_SMTP_PORT', fallback: 7725 },
   projects: { what: 'the projects catalog', variable: 'STEWARD_PROJECTS_PORT', fallback: 7721 },
+  orders: { what: 'the orders catalog', variable: 'STEWARD_ORDERS_PORT', fallback: 7723 },
   messaging: { what: 'the messaging catalog', variable: 'STEWARD_MESSAGING_PORT', fallback: 7722 },
   guard: { what: 'the guard', variable: 'STEWARD_GUARD_PORT', fallback: 7711 },
   'run-api': { what: 'run-api', variable: 'STEWARD_RUN_API_PORT', fallback: 7710 },
@@ -31,6 +32,7 @@ const ENTRIES: Readonly<Record<ServiceName, string>> = {
   'offline-model': 'services/offline-model/main.ts',
   'mail-sink': 'deploy/dev/mail-sink.ts',
   projects: 'services/catalogs/projects/main.ts',
+  orders: 'services/catalogs/orders/main.ts',
   messaging: 'services/catalogs/messaging/main.ts',
   guard: 'services/guard/main.ts',
   'run-api': 'services/run-api/main.ts',
@@ -129,6 +131,7 @@ async function bringUp(
     'offline-model': at('offline-model'),
     'mail-sink': at('mail-sink'),
     projects: at('projects'),
+    orders: at('orders'),
     messaging: at('messaging'),
     guard: at('guard'),
     'run-api': at('run-api'),
@@ -144,7 +147,7 @@ async function bringUp(
     STEWARD_EXECUTION_GRANT_JWKS: secrets.guard.jwksPath,
     STEWARD_SERVICE_TOKEN_FILE: secrets.serviceTokenFile,
     STEWARD_CATALOG_TOKEN_DIR: secrets.catalogTokenDirectory,
-    STEWARD_CATALOGS: `projects=${addresses.projects},messaging=${addresses.messaging}`,
+    STEWARD_CATALOGS: CATALOGS.map((name) => `${name}=${addresses[name]}`).join(','),
     STEWARD_REFLECTION: '1',
     STEWARD_LOG_LEVEL: env.STEWARD_LOG_LEVEL ?? 'info',
   };
@@ -152,6 +155,7 @@ async function bringUp(
     'offline-model': {},
     'mail-sink': { STEWARD_MAIL_FILE: mailFile },
     projects: { STEWARD_AUTH_AUDIENCE: catalogAudience('projects') },
+    orders: { STEWARD_AUTH_AUDIENCE: catalogAudience('orders') },
     messaging: {
       STEWARD_AUTH_AUDIENCE: catalogAudience('messaging'),
       SMTP_URL: env.SMTP_URL ?? `smtp://${addresses['mail-sink']}`,
