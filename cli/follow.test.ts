@@ -3,9 +3,10 @@ import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { afterEach, expect, test } from '@jest/globals';
 import { StewardError } from '#domain/errors.ts';
 import { RunService, type WatchRunRequest, type WatchRunResponseSchema } from '#gen/steward/run/v1/run_service_pb.ts';
-import { bind, type CallContext, type Handlers, type RoleTable } from '#platform/grpc/bind.ts';
+import { bind, type CallContext, type RoleTable } from '#platform/grpc/bind.ts';
 import { connect } from '#platform/grpc/client.ts';
 import { startServer } from '#platform/grpc/server.ts';
+import { runHandlers } from '#test/support/rpc.ts';
 import { type Followed, type FollowOptions, followRun } from './follow.ts';
 
 /** What one stream does: sends events up to a number, then ends as told. */
@@ -27,27 +28,14 @@ afterEach(async () => {
 /** A server whose streams break as scripted; following through that is what is tested here. */
 async function serve(scripts: readonly Script[], head = 3n) {
   const asked: bigint[] = [];
-  const unused = async (): Promise<never> => {
-    throw new StewardError('UNIMPLEMENTED', 'Not part of this test.');
-  };
-  const handlers: Handlers<typeof RunService> = {
-    startRun: unused,
+  const handlers = runHandlers({
     getRun: async () => ({ run: { head, closedAt: timestampFromMs(1) } }),
-    listRuns: unused,
     async *watchRun(ctx, request) {
       const script = scripts[Math.min(asked.length, scripts.length - 1)];
       asked.push(request.afterSequence);
       if (script !== undefined) yield* script(request, ctx);
     },
-    cancelRun: unused,
-    pauseRun: unused,
-    resumeRun: unused,
-    listSteps: unused,
-    getToolCall: unused,
-    raiseBudget: unused,
-    undoRun: unused,
-    getUndo: unused,
-  };
+  });
   const open = RunService.methods.map(({ localName }) => [localName, 'open'] as const);
   const roles = Object.fromEntries(open) as RoleTable<typeof RunService>;
   const server = await startServer({

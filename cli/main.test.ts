@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type ErrorCode, StewardError } from '#domain/errors.ts';
 import { RunService } from '#gen/steward/run/v1/run_service_pb.ts';
-import { bind, type CallContext, type Handlers } from '#platform/grpc/bind.ts';
+import { bind, type CallContext } from '#platform/grpc/bind.ts';
 import { type RunningServer, startServer } from '#platform/grpc/server.ts';
 import { createKeyPair, type KeyPair } from '#platform/identity/key-pair.ts';
 import { createVerifier, mintToken } from '#platform/identity/tokens.ts';
 import { type CliResult, runCli } from '#test/support/cli.ts';
+import { runHandlers } from '#test/support/rpc.ts';
 
 /** A server that only fails: what the command makes of failures is what is tested here. */
 let server: RunningServer;
@@ -21,30 +22,13 @@ const hang = (ctx: CallContext): Promise<never> =>
     ctx.signal.addEventListener('abort', () => fail(ctx.signal.reason), { once: true });
   });
 
-const unused = async (): Promise<never> => {
-  throw new StewardError('UNIMPLEMENTED', 'Not part of this test.');
-};
-
-const handlers: Handlers<typeof RunService> = {
-  startRun: unused,
+const handlers = runHandlers({
   async getRun(ctx, { runId }) {
     if (runId === 'HANG') return await hang(ctx);
     throw new StewardError(runId as ErrorCode, 'First line.\nSecond \u001b[31mline.', { details: { field: 'x' } });
   },
-  listRuns: unused,
-  // biome-ignore lint/correctness/useYield: it only fails.
-  async *watchRun() {
-    throw new StewardError('UNIMPLEMENTED', 'Not part of this test.');
-  },
   cancelRun: hang,
-  pauseRun: unused,
-  resumeRun: unused,
-  listSteps: unused,
-  getToolCall: unused,
-  raiseBudget: unused,
-  undoRun: unused,
-  getUndo: unused,
-};
+});
 
 function mint(
   claims: { readonly roles?: readonly ['auditor']; readonly audience?: string; readonly ttl?: number } = {},

@@ -13,7 +13,21 @@ export interface Catalogs {
    * within 5 s; CATALOG_BROKEN where its answer cannot be used.
    */
   describe(catalog: string, tools: readonly string[], signal: AbortSignal): Promise<ToolDescriptor[]>;
+  /**
+   * Everything the catalog describes now, by name, also what cannot be pinned. Throws NOT_FOUND where the catalog is not
+   * configured; CATALOG_UNAVAILABLE and CATALOG_BROKEN as `describe`.
+   */
+  all(catalog: string, signal: AbortSignal): Promise<HostedTool[]>;
   close(): void;
+}
+
+/** One tool as its catalog describes it, and what keeps agents from using it. */
+export interface HostedTool {
+  readonly catalog: string;
+  readonly described: Described[number];
+  /** Null where there are faults. */
+  readonly tool: ToolDescriptor | null;
+  readonly faults: readonly string[];
 }
 
 const DESCRIBE_MS = 5_000;
@@ -45,6 +59,23 @@ export function openCatalogs(
       }
       const described = await ask(catalog, connection, signal);
       return pick(catalog, described, tools);
+    },
+    async all(catalog, signal) {
+      const connection = connections.get(catalog);
+      if (connection === undefined) {
+        throw new StewardError(
+          'NOT_FOUND',
+          `There is no catalog ${catalog.slice(0, 100)}; known are ${names.join(', ') || 'none'}.`,
+        );
+      }
+      const described = await ask(catalog, connection, signal);
+      return described
+        .map((wire): HostedTool => {
+          const read = readDescriptor(catalog, wire);
+          const [tool, faults] = 'tool' in read ? [read.tool, []] : [null, read.faults.slice(0, MOST_FAULTS)];
+          return { catalog, described: wire, tool, faults };
+        })
+        .sort((a, b) => (a.described.name < b.described.name ? -1 : 1));
     },
     close() {
       for (const connection of connections.values()) connection.close();

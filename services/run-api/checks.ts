@@ -1,3 +1,4 @@
+import { type Timestamp, timestampDate } from '@bufbuild/protobuf/wkt';
 import { StewardError } from '#domain/errors.ts';
 
 /** A run's id, as run-api makes them. */
@@ -29,6 +30,15 @@ export class Checks {
 
   runId(value: string): void {
     this.that(RUN_ID.test(value), 'run_id', 'must be the id of a run');
+  }
+
+  /** A moment; undefined where there is none, or where it is out of range, which is a fault. */
+  time(field: string, value: Timestamp | undefined): Date | undefined {
+    if (value === undefined) return undefined;
+    const time = timestampDate(value);
+    const fine = !Number.isNaN(time.getTime()) && Math.abs(time.getUTCFullYear() - 2000) < 5_000;
+    this.that(fine, field, 'must be a time');
+    return fine ? time : undefined;
   }
 
   /** A page size of 1 to `max`, 0 standing for `normal`. */

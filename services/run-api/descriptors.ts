@@ -13,14 +13,16 @@ import { schemaFaults } from '#platform/policy/tool-schema.ts';
 
 type Described = MessageShape<typeof ToolDescriptorSchema>;
 
-const RISKS: Readonly<Partial<Record<ProtoRisk, Risk>>> = {
+/** As the wire says it; unspecified and unknown ones have no entry. */
+export const RISKS: Readonly<Partial<Record<ProtoRisk, Risk>>> = {
   [ProtoRisk.SAFE]: 'safe',
   [ProtoRisk.CAUTIOUS]: 'cautious',
   [ProtoRisk.DESTRUCTIVE]: 'destructive',
   [ProtoRisk.IRREVERSIBLE]: 'irreversible',
 };
 
-const EFFECTS: Readonly<Partial<Record<ProtoEffect, EffectClass>>> = {
+/** As the wire says it; unspecified and unknown ones have no entry. */
+export const EFFECTS: Readonly<Partial<Record<ProtoEffect, EffectClass>>> = {
   [ProtoEffect.NONE]: 'none',
   [ProtoEffect.TRANSACTIONAL]: 'transactional',
   [ProtoEffect.KEYED]: 'keyed',

@@ -42,3 +42,21 @@ export function readName(token: string): string {
   if (token === '' || /^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) return name;
   throw bad();
 }
+
+/** A token for a list of tools by catalog and name. */
+export function writeToolPlace(catalog: string, name: string): string {
+  return Buffer.from(JSON.stringify([catalog, name])).toString('base64url');
+}
+
+/** Undefined for the first page. Throws INVALID_REQUEST for a token that `writeToolPlace` has not written. */
+export function readToolPlace(token: string): readonly [catalog: string, name: string] | undefined {
+  if (token === '') return undefined;
+  if (token.length > 1_000) throw bad();
+  try {
+    const value = JSON.parse(Buffer.from(token, 'base64url').toString('utf8')) as unknown;
+    if (Array.isArray(value) && value.length === 2 && value.every((part) => typeof part === 'string')) {
+      return value as [string, string];
+    }
+  } catch {}
+  throw bad();
+}

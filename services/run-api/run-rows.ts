@@ -4,8 +4,38 @@ import type { Database, RunsTable } from '#platform/database/tables.ts';
 import type { Principal } from '#platform/identity/principal.ts';
 import { assertSees, assertSteers } from './access.ts';
 
+/** What of a run's row is shown; the rest is the run's own affair, and stays in the database. */
+const SHOWN = [
+  'tenant',
+  'id',
+  'agent',
+  'agent_hash',
+  'acting_user',
+  'started_by',
+  'labels',
+  'model',
+  'status',
+  'stop_reason',
+  'stop_message',
+  'waits_until',
+  'paused_by',
+  'cancel_requested_by',
+  'event_seq',
+  'turns',
+  'tool_calls',
+  'input_tokens',
+  'output_tokens',
+  'cache_read_tokens',
+  'cache_write_tokens',
+  'created_at',
+  'closed_at',
+] as const satisfies (keyof RunsTable)[];
+
 /** A run with what its account and its open approvals say. */
-export interface RunRecord extends Selectable<RunsTable> {
+export interface RunRecord extends Pick<Selectable<RunsTable>, (typeof SHOWN)[number]> {
+  /** Cut in the database, as the reader asked. */
+  readonly input: string;
+  readonly outcome: string | null;
   readonly limit_micro_usd: number | null;
   readonly settled_micro_usd: number | null;
   readonly reserved_micro_usd: number | null;
@@ -14,8 +44,11 @@ export interface RunRecord extends Selectable<RunsTable> {
   readonly created_at_text: string;
 }
 
-/** All runs of the transaction's tenant, as records. */
-export function selectRuns(trx: Transaction<Database>) {
+/** Characters of an input, and of an outcome, so that a run with its effects fits one message. Its steps have all. */
+const LONGEST_TEXT = 100_000;
+
+/** All runs of the transaction's tenant, as records; input and outcome cut at `longest` characters. */
+export function selectRuns(trx: Transaction<Database>, longest = LONGEST_TEXT) {
   return trx
     .selectFrom('agent_runs as r')
     .leftJoinLateral(
@@ -29,7 +62,11 @@ export function selectRuns(trx: Transaction<Database>) {
           .as('l'),
       (join) => join.onTrue(),
     )
-    .selectAll('r')
+    .select(SHOWN.map((column) => `r.${column}` as const))
+    .select([
+      sql<string>`left(r.input, ${longest})`.as('input'),
+      sql<string>`left(r.outcome, ${longest})`.as('outcome'),
+    ])
     .select(['l.limit_micro_usd', 'l.settled_micro_usd', 'l.reserved_micro_usd'])
     .select(
       sql<string[]>`array(select a.id from approvals a where a.run_id = r.id and a.state = 'open'

@@ -6,14 +6,17 @@ import { MEMBERS } from './access.ts';
 import type { RunApiDeps } from './deps.ts';
 import { applyAgent } from './rpc/apply-agent.ts';
 import { cancelRun } from './rpc/cancel-run.ts';
+import { exportRuns } from './rpc/export-runs.ts';
 import { getAgent } from './rpc/get-agent.ts';
 import { getRun } from './rpc/get-run.ts';
 import { getTenant } from './rpc/get-tenant.ts';
+import { getTool } from './rpc/get-tool.ts';
 import { getToolCall } from './rpc/get-tool-call.ts';
 import { getUndo } from './rpc/get-undo.ts';
 import { listAgents } from './rpc/list-agents.ts';
 import { listRuns } from './rpc/list-runs.ts';
 import { listSteps } from './rpc/list-steps.ts';
+import { listTools } from './rpc/list-tools.ts';
 import { pauseRun } from './rpc/pause-run.ts';
 import { raiseBudget } from './rpc/raise-budget.ts';
 import { resumeRun } from './rpc/resume-run.ts';
@@ -27,6 +30,7 @@ const STARTERS: readonly Role[] = ['service', 'operator', 'admin', 'user'];
 const OPERATORS: readonly Role[] = ['operator', 'admin'];
 const ADMINS: readonly Role[] = ['admin'];
 const SETTINGS_READERS: readonly Role[] = ['admin', 'operator', 'auditor'];
+const EXPORTERS: readonly Role[] = ['operator', 'admin', 'auditor'];
 
 /** Starts, shows and steers runs. */
 export function runService(deps: RunApiDeps): BoundService {
@@ -42,6 +46,7 @@ export function runService(deps: RunApiDeps): BoundService {
       pauseRun: MEMBERS,
       resumeRun: MEMBERS,
       raiseBudget: OPERATORS,
+      exportRuns: EXPORTERS,
       undoRun: OPERATORS,
       getUndo: MEMBERS,
     },
@@ -56,6 +61,7 @@ export function runService(deps: RunApiDeps): BoundService {
       pauseRun: (ctx, request) => pauseRun(ctx, deps, request),
       resumeRun: (ctx, request) => resumeRun(ctx, deps, request),
       raiseBudget: (ctx, request) => raiseBudget(ctx, deps, request),
+      exportRuns: (ctx, request) => exportRuns(ctx, deps, request),
       undoRun: (ctx, request) => undoRun(ctx, deps, request),
       getUndo: (ctx, request) => getUndo(ctx, deps, request),
     },
@@ -69,6 +75,8 @@ export function adminService(deps: RunApiDeps): BoundService {
       applyAgent: ADMINS,
       listAgents: MEMBERS,
       getAgent: MEMBERS,
+      listTools: MEMBERS,
+      getTool: MEMBERS,
       getTenant: SETTINGS_READERS,
       updateTenant: ADMINS,
     },
@@ -76,6 +84,8 @@ export function adminService(deps: RunApiDeps): BoundService {
       applyAgent: (ctx, request) => applyAgent(ctx, deps, request),
       listAgents: (ctx, request) => listAgents(ctx, deps, request),
       getAgent: (ctx, request) => getAgent(ctx, deps, request),
+      listTools: (ctx, request) => listTools(ctx, deps, request),
+      getTool: (ctx, request) => getTool(ctx, deps, request),
       getTenant: (ctx, request) => getTenant(ctx, deps, request),
       updateTenant: (ctx, request) => updateTenant(ctx, deps, request),
     },

@@ -25,24 +25,32 @@ export function keepLog(): LogLines {
   return { lines, debug: at('debug'), warn: at('warn'), error: at('error') };
 }
 
-/** RunService on a free port with the handlers given; the other methods answer UNIMPLEMENTED. For operators. */
-export async function serveRuns(
-  issuer: TestIssuer,
-  handlers: Partial<RunHandlers>,
-  options: Partial<ServerOptions> & { readonly access?: Partial<RoleTable<typeof RunService>> } = {},
-): Promise<RunningServer> {
+/** Handlers for every method of RunService: those given, and UNIMPLEMENTED for the others. */
+export function runHandlers(handlers: Partial<RunHandlers>): RunHandlers {
   const missing = async (): Promise<never> => {
     throw new StewardError('UNIMPLEMENTED', 'not in this test');
   };
   async function* missingStream(): AsyncGenerator<never> {
     yield await missing();
   }
+  const all = RunService.methods.map(({ localName, methodKind }) => [
+    localName,
+    methodKind === 'unary' ? missing : missingStream,
+  ]);
+  return { ...(Object.fromEntries(all) as RunHandlers), ...handlers };
+}
+
+/** RunService on a free port with the handlers given; the other methods answer UNIMPLEMENTED. For operators. */
+export async function serveRuns(
+  issuer: TestIssuer,
+  handlers: Partial<RunHandlers>,
+  options: Partial<ServerOptions> & { readonly access?: Partial<RoleTable<typeof RunService>> } = {},
+): Promise<RunningServer> {
   const names = RunService.methods.map((method) => method.localName);
   const roles = Object.fromEntries(names.map((name): [string, Access] => [name, ['operator']]));
-  const all = Object.fromEntries(names.map((name) => [name, name === 'watchRun' ? missingStream : missing]));
   const service = bind(RunService, {
     roles: { ...(roles as RoleTable<typeof RunService>), ...options.access },
-    handlers: { ...(all as unknown as RunHandlers), ...handlers },
+    handlers: runHandlers(handlers),
   });
   const { access: _, ...rest } = options;
   return await startServer({

@@ -53,11 +53,13 @@ export interface BenchOptions {
   readonly temporal?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly catalogs?: Readonly<Record<string, string>>;
+  /** Whose tokens it takes, and its catalogs; by default one of its own. */
+  readonly issuer?: TestIssuer;
 }
 
 /** Brings run-api up with a catalog `desk` of three tools; `catalogs` are added. */
 export async function runApiBench(options: BenchOptions = {}): Promise<RunApiBench> {
-  const [database, issuer, { key }] = await Promise.all([stewardDatabase(), testIssuer(), testKey()]);
+  const [database, issuer, { key }] = await Promise.all([stewardDatabase(), options.issuer ?? testIssuer(), testKey()]);
   const home = await mkdtemp(join(tmpdir(), 'steward-run-api-'));
   const desk = await serveDescriptions(issuer, 'desk', async () => ({ catalog: 'desk', tools: deskTools() }));
   const file = async (name: string, text: string): Promise<string> => {

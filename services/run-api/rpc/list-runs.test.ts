@@ -141,3 +141,45 @@ test('bad pages, times and statuses are refused', async () => {
   const other = await bench.database.tenant();
   expect((await stewardErrorOf(runs.listRuns({ tenant: other }))).code).toBe('TENANT_MISMATCH');
 });
+
+test('runs are found by words of input and outcome, taken as they are written', async () => {
+  const tenant = await bench.database.tenant();
+  const refund = await bench.database.run(tenant, { input: 'Refund Äpfel, 100% of it', outcome: 'Done by_hand.' });
+  const other = await bench.database.run(tenant, { input: 'Refund 1000 of it', outcome: 'Done byXhand with C:\\tmp' });
+  const found = (text: string) => idsOf(tenant, { text });
+  expect(await found('REFUND')).toEqual([other, refund]);
+  expect(await found('refund  äPFEL')).toEqual([refund]);
+  expect(await found('fund done')).toEqual([other, refund]);
+  expect(await found('100%')).toEqual([refund]);
+  expect(await found('by_hand')).toEqual([refund]);
+  expect(await found('c:\\tmp')).toEqual([other]);
+  expect(await found("x' or true --")).toEqual([]);
+  expect(await found('refund nothing')).toEqual([]);
+  expect(await found('   ')).toEqual([other, refund]);
+  expect(await idsOf(await bench.database.tenant(), { text: 'refund' })).toEqual([]);
+  const user = bench.as({ tenant, subject: 'eve@acme', roles: ['user'] });
+  expect((await user.runs.listRuns({ text: 'refund' })).runs).toEqual([]);
+  for (const text of ['x'.repeat(201), 'a b c d e f g h i j k', 'a\0']) {
+    expect((await stewardErrorOf(bench.as({ tenant }).runs.listRuns({ text }))).code).toBe('INVALID_REQUEST');
+  }
+});
+
+test('a search looks at 2,000 runs at a time, and says where to go on', async () => {
+  const tenant = await bench.database.tenant();
+  const oldest = await bench.database.run(tenant, { input: 'a needle', created_at: new Date('2026-01-01') });
+  const copy = 'tenant, agent, agent_hash, acting_user, started_by, tools, limits, waits, model, max_output_tokens';
+  await bench.database.query(
+    `insert into steward.agent_runs (${copy}, id, request_id, request_digest, input, run_grant, status, created_at)
+     select ${copy}, 'copy-of-' || n, 'copy-of-' || n, request_digest, 'hay', run_grant, status, created_at + n * interval '1 ms'
+     from steward.agent_runs, generate_series(1, 2100) n where id = $1`,
+    [oldest],
+  );
+  const { runs } = bench.as({ tenant });
+  const first = await runs.listRuns({ text: 'needle' });
+  expect(first.runs).toEqual([]);
+  const second = await runs.listRuns({ text: 'needle', pageToken: first.nextPageToken });
+  expect(second.runs.map((run) => run.id)).toEqual([oldest]);
+  expect(second.nextPageToken).toBe('');
+  expect((await idsOf(tenant, { text: 'hay', pageSize: 100 })).length).toBe(2_100);
+  expect((await idsOf(tenant, { labels: { team: 'none' } })).length).toBe(0);
+});

@@ -1,5 +1,4 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { timestampDate } from '@bufbuild/protobuf/wkt';
 import { type SqlBool, sql } from 'kysely';
 import { type ListRunsRequest, type ListRunsResponseSchema, RunStatus } from '#gen/steward/run/v1/run_service_pb.ts';
 import { withTenant } from '#platform/database/tenant.ts';
@@ -7,6 +6,7 @@ import type { CallContext } from '#platform/grpc/bind.ts';
 import { seesAll, tenantOf, userOf } from '../access.ts';
 import { Checks } from '../checks.ts';
 import type { RunApiDeps } from '../deps.ts';
+import { findRuns } from '../listing/find.ts';
 import { readPlace, writePlace } from '../pages.ts';
 import { selectRuns } from '../run-rows.ts';
 import { statusOf, toRun } from '../views/run.ts';
@@ -14,6 +14,9 @@ import { statusOf, toRun } from '../views/run.ts';
 const PAGE = 20;
 const MOST = 100;
 const MOST_LABELS = 20;
+const MOST_WORDS = 10;
+/** Characters of input and outcome, so that a page of runs fits one message. */
+const SHORT = 1_000;
 
 /** The tenant's runs that the caller may see, newest first; inputs and outcomes cut at 1,000 characters. */
 export async function listRuns(
@@ -41,44 +44,44 @@ export async function listRuns(
   const labels = Object.entries(request.labels);
   checks.that(labels.length <= MOST_LABELS, 'labels', `must be at most ${MOST_LABELS}`);
   for (const [key, value] of labels) checks.text('labels', `${key}${value}`, { max: 250 });
-  const after = request.createdAfter === undefined ? undefined : timestampDate(request.createdAfter);
-  const before = request.createdBefore === undefined ? undefined : timestampDate(request.createdBefore);
-  checks.that(isTime(after), 'created_after', 'must be a time');
-  checks.that(isTime(before), 'created_before', 'must be a time');
+  const after = checks.time('created_after', request.createdAfter);
+  const before = checks.time('created_before', request.createdBefore);
+  checks.text('text', request.text, { max: 200 });
+  const words = request.text.split(/\s+/u).filter((word) => word !== '');
+  checks.that(words.length <= MOST_WORDS, 'text', `must be at most ${MOST_WORDS} words`);
   checks.done();
   const place = readPlace(request.pageToken);
 
   return withTenant(deps.db, tenant, async (trx) => {
-    let query = selectRuns(trx)
-      .orderBy('r.created_at', 'desc')
-      .orderBy('r.id', 'desc')
-      .limit(size + 1);
-    if (statuses.length > 0) query = query.where('r.status', 'in', statuses);
-    if (request.agent !== '') query = query.where('r.agent', '=', request.agent);
-    if (request.actingUser !== '') query = query.where('r.acting_user', '=', request.actingUser);
-    if (labels.length > 0) query = query.where(sql<SqlBool>`r.labels @> ${JSON.stringify(request.labels)}::jsonb`);
-    if (after !== undefined) query = query.where('r.created_at', '>', after);
-    if (before !== undefined) query = query.where('r.created_at', '<', before);
-    if (request.tool !== '') {
-      query = query.where(sql<SqlBool>`exists (select from agent_run_tool_invocations i
-        where i.tenant = ${tenant} and i.tool = ${request.tool} and i.run_id = r.id and i.started_at is not null)`);
-    }
+    let dense = trx.selectFrom('agent_runs as r').orderBy('r.created_at', 'desc').orderBy('r.id', 'desc');
+    if (statuses.length > 0) dense = dense.where('r.status', 'in', statuses);
+    if (request.agent !== '') dense = dense.where('r.agent', '=', request.agent);
+    if (request.actingUser !== '') dense = dense.where('r.acting_user', '=', request.actingUser);
+    if (after !== undefined) dense = dense.where('r.created_at', '>', after);
+    if (before !== undefined) dense = dense.where('r.created_at', '<', before);
     if (!seesAll(principal)) {
-      query = query.where((eb) =>
+      dense = dense.where((eb) =>
         eb.or([eb('r.started_by', '=', principal.subject), eb('r.acting_user', '=', userOf(principal))]),
       );
     }
-    if (place) query = query.where(sql<SqlBool>`(r.created_at, r.id) < (${place.at}::timestamptz, ${place.id})`);
-    const found = await query.execute();
-    const page = found.slice(0, size);
-    const last = page.at(-1);
+    if (place) dense = dense.where(sql<SqlBool>`(r.created_at, r.id) < (${place.at}::timestamptz, ${place.id})`);
+    const { ids, next } = await findRuns(
+      trx,
+      dense,
+      { tenant, labels: request.labels, tool: request.tool, words },
+      size,
+    );
+    const runs =
+      ids.length === 0
+        ? []
+        : await selectRuns(trx, SHORT)
+            .where('r.id', 'in', ids)
+            .orderBy('r.created_at', 'desc')
+            .orderBy('r.id', 'desc')
+            .execute();
     return {
-      runs: page.map((run) => toRun(run, deps.temporalUi, { short: true })),
-      nextPageToken: last && found.length > size ? writePlace({ at: last.created_at_text, id: last.id }) : '',
+      runs: runs.map((run) => toRun(run, deps.temporalUi)),
+      nextPageToken: next === undefined ? '' : writePlace(next),
     };
   });
-}
-
-function isTime(time: Date | undefined): boolean {
-  return time === undefined || (!Number.isNaN(time.getTime()) && Math.abs(time.getUTCFullYear() - 2000) < 5_000);
 }

@@ -23,16 +23,8 @@ export function statusOf(proto: ProtoStatus): RunStatus | undefined {
   return (Object.keys(STATUSES) as RunStatus[]).find((status) => STATUSES[status] === proto);
 }
 
-/** Characters of input and outcome in lists, so that a page of runs fits one message. */
-const SHORT = 1_000;
-
-/** A run as the world sees it. `short`: for lists, with its texts cut. */
-export function toRun(
-  row: RunRecord,
-  temporalUi: (workflowId: string) => string,
-  options: { readonly short?: boolean } = {},
-): MessageInitShape<typeof RunSchema> {
-  const cut = (text: string): string => (options.short ? text.slice(0, SHORT).toWellFormed() : text);
+/** A run as the world sees it. */
+export function toRun(row: RunRecord, temporalUi: (workflowId: string) => string): MessageInitShape<typeof RunSchema> {
   const workflowId = workflowIdOf(row.id);
   return {
     id: row.id,
@@ -41,7 +33,7 @@ export function toRun(
     agentHash: row.agent_hash,
     actingUser: row.acting_user,
     startedBy: row.started_by,
-    input: cut(row.input),
+    input: row.input,
     labels: row.labels,
     status: STATUSES[row.status],
     stopReason: stopReasonOf(row),
@@ -58,7 +50,7 @@ export function toRun(
     toolCalls: row.tool_calls,
     createdAt: timestampFromDate(row.created_at),
     ...(row.closed_at ? { closedAt: timestampFromDate(row.closed_at) } : {}),
-    outcome: cut(row.outcome ?? ''),
+    outcome: row.outcome ?? '',
     model: row.model,
     workflowId,
     temporalUi: temporalUi(workflowId),

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file steward/admin/v1/admin_service.proto.
  */
 export const file_steward_admin_v1_admin_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRzdGV3YXJkL2FkbWluL3YxL2FkbWluX3NlcnZpY2UucHJvdG8SEHN0ZXdhcmQuYWRtaW4udjEiwAEKDEFnZW50VmVyc2lvbhIMCgRuYW1lGAEgASgJEgwKBGhhc2gYAiABKAkSEwoLZGVzY3JpcHRpb24YAyABKAkSDQoFbW9kZWwYBCABKAkSDQoFdG9vbHMYBSADKAkSLgoKYXBwbGllZF9hdBgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKYXBwbGllZF9ieRgHIAEoCRIMCgR5YW1sGAggASgJEg8KB2N1cnJlbnQYCSABKAgiIQoRQXBwbHlBZ2VudFJlcXVlc3QSDAoEeWFtbBgBIAEoCSJUChJBcHBseUFnZW50UmVzcG9uc2USLQoFYWdlbnQYASABKAsyHi5zdGV3YXJkLmFkbWluLnYxLkFnZW50VmVyc2lvbhIPCgdjaGFuZ2VkGAIgASgIIjoKEUxpc3RBZ2VudHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIl0KEkxpc3RBZ2VudHNSZXNwb25zZRIuCgZhZ2VudHMYASADKAsyHi5zdGV3YXJkLmFkbWluLnYxLkFnZW50VmVyc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiLQoPR2V0QWdlbnRSZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEaGFzaBgCIAEoCSJBChBHZXRBZ2VudFJlc3BvbnNlEi0KBWFnZW50GAEgASgLMh4uc3Rld2FyZC5hZG1pbi52MS5BZ2VudFZlcnNpb24iswEKBlRlbmFudBIKCgJpZBgBIAEoCRIMCgR0aWVyGAIgASgJEh4KFm1vbnRoX2J1ZGdldF9taWNyb191c2QYAyABKAMSGwoTbWF4X2NvbmN1cnJlbnRfcnVucxgEIAEoBRIYChBtYXhfcnVuc19wZXJfZGF5GAUgASgFEhkKEXVzZXJzX21heV9jb25maXJtGAYgASgIEh0KFWFsbG93ZWRfZW1haWxfZG9tYWlucxgHIAMoCSISChBHZXRUZW5hbnRSZXF1ZXN0IoABChFHZXRUZW5hbnRSZXNwb25zZRIoCgZ0ZW5hbnQYASABKAsyGC5zdGV3YXJkLmFkbWluLnYxLlRlbmFudBIfChdtb250aF9zZXR0bGVkX21pY3JvX3VzZBgCIAEoAxIgChhtb250aF9yZXNlcnZlZF9taWNyb191c2QYAyABKAMi+gIKE1VwZGF0ZVRlbmFudFJlcXVlc3QSEQoEdGllchgBIAEoCUgAiAEBEiMKFm1vbnRoX2J1ZGdldF9taWNyb191c2QYAiABKANIAYgBARIgChNtYXhfY29uY3VycmVudF9ydW5zGAMgASgFSAKIAQESHQoQbWF4X3J1bnNfcGVyX2RheRgEIAEoBUgDiAEBEh4KEXVzZXJzX21heV9jb25maXJtGAUgASgISASIAQESSQoVYWxsb3dlZF9lbWFpbF9kb21haW5zGAYgASgLMiUuc3Rld2FyZC5hZG1pbi52MS5BbGxvd2VkRW1haWxEb21haW5zSAWIAQFCBwoFX3RpZXJCGQoXX21vbnRoX2J1ZGdldF9taWNyb191c2RCFgoUX21heF9jb25jdXJyZW50X3J1bnNCEwoRX21heF9ydW5zX3Blcl9kYXlCFAoSX3VzZXJzX21heV9jb25maXJtQhgKFl9hbGxvd2VkX2VtYWlsX2RvbWFpbnMiJgoTQWxsb3dlZEVtYWlsRG9tYWlucxIPCgdkb21haW5zGAEgAygJIkAKFFVwZGF0ZVRlbmFudFJlc3BvbnNlEigKBnRlbmFudBgBIAEoCzIYLnN0ZXdhcmQuYWRtaW4udjEuVGVuYW50MsgDCgxBZG1pblNlcnZpY2USVwoKQXBwbHlBZ2VudBIjLnN0ZXdhcmQuYWRtaW4udjEuQXBwbHlBZ2VudFJlcXVlc3QaJC5zdGV3YXJkLmFkbWluLnYxLkFwcGx5QWdlbnRSZXNwb25zZRJXCgpMaXN0QWdlbnRzEiMuc3Rld2FyZC5hZG1pbi52MS5MaXN0QWdlbnRzUmVxdWVzdBokLnN0ZXdhcmQuYWRtaW4udjEuTGlzdEFnZW50c1Jlc3BvbnNlElEKCEdldEFnZW50EiEuc3Rld2FyZC5hZG1pbi52MS5HZXRBZ2VudFJlcXVlc3QaIi5zdGV3YXJkLmFkbWluLnYxLkdldEFnZW50UmVzcG9uc2USVAoJR2V0VGVuYW50EiIuc3Rld2FyZC5hZG1pbi52MS5HZXRUZW5hbnRSZXF1ZXN0GiMuc3Rld2FyZC5hZG1pbi52MS5HZXRUZW5hbnRSZXNwb25zZRJdCgxVcGRhdGVUZW5hbnQSJS5zdGV3YXJkLmFkbWluLnYxLlVwZGF0ZVRlbmFudFJlcXVlc3QaJi5zdGV3YXJkLmFkbWluLnYxLlVwZGF0ZVRlbmFudFJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("CiRzdGV3YXJkL2FkbWluL3YxL2FkbWluX3NlcnZpY2UucHJvdG8SEHN0ZXdhcmQuYWRtaW4udjEiwAEKDEFnZW50VmVyc2lvbhIMCgRuYW1lGAEgASgJEgwKBGhhc2gYAiABKAkSEwoLZGVzY3JpcHRpb24YAyABKAkSDQoFbW9kZWwYBCABKAkSDQoFdG9vbHMYBSADKAkSLgoKYXBwbGllZF9hdBgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKYXBwbGllZF9ieRgHIAEoCRIMCgR5YW1sGAggASgJEg8KB2N1cnJlbnQYCSABKAgiIQoRQXBwbHlBZ2VudFJlcXVlc3QSDAoEeWFtbBgBIAEoCSJUChJBcHBseUFnZW50UmVzcG9uc2USLQoFYWdlbnQYASABKAsyHi5zdGV3YXJkLmFkbWluLnYxLkFnZW50VmVyc2lvbhIPCgdjaGFuZ2VkGAIgASgIIjoKEUxpc3RBZ2VudHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIl0KEkxpc3RBZ2VudHNSZXNwb25zZRIuCgZhZ2VudHMYASADKAsyHi5zdGV3YXJkLmFkbWluLnYxLkFnZW50VmVyc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiLQoPR2V0QWdlbnRSZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEaGFzaBgCIAEoCSJBChBHZXRBZ2VudFJlc3BvbnNlEi0KBWFnZW50GAEgASgLMh4uc3Rld2FyZC5hZG1pbi52MS5BZ2VudFZlcnNpb24iswEKBlRlbmFudBIKCgJpZBgBIAEoCRIMCgR0aWVyGAIgASgJEh4KFm1vbnRoX2J1ZGdldF9taWNyb191c2QYAyABKAMSGwoTbWF4X2NvbmN1cnJlbnRfcnVucxgEIAEoBRIYChBtYXhfcnVuc19wZXJfZGF5GAUgASgFEhkKEXVzZXJzX21heV9jb25maXJtGAYgASgIEh0KFWFsbG93ZWRfZW1haWxfZG9tYWlucxgHIAMoCSISChBHZXRUZW5hbnRSZXF1ZXN0IoABChFHZXRUZW5hbnRSZXNwb25zZRIoCgZ0ZW5hbnQYASABKAsyGC5zdGV3YXJkLmFkbWluLnYxLlRlbmFudBIfChdtb250aF9zZXR0bGVkX21pY3JvX3VzZBgCIAEoAxIgChhtb250aF9yZXNlcnZlZF9taWNyb191c2QYAyABKAMi+gIKE1VwZGF0ZVRlbmFudFJlcXVlc3QSEQoEdGllchgBIAEoCUgAiAEBEiMKFm1vbnRoX2J1ZGdldF9taWNyb191c2QYAiABKANIAYgBARIgChNtYXhfY29uY3VycmVudF9ydW5zGAMgASgFSAKIAQESHQoQbWF4X3J1bnNfcGVyX2RheRgEIAEoBUgDiAEBEh4KEXVzZXJzX21heV9jb25maXJtGAUgASgISASIAQESSQoVYWxsb3dlZF9lbWFpbF9kb21haW5zGAYgASgLMiUuc3Rld2FyZC5hZG1pbi52MS5BbGxvd2VkRW1haWxEb21haW5zSAWIAQFCBwoFX3RpZXJCGQoXX21vbnRoX2J1ZGdldF9taWNyb191c2RCFgoUX21heF9jb25jdXJyZW50X3J1bnNCEwoRX21heF9ydW5zX3Blcl9kYXlCFAoSX3VzZXJzX21heV9jb25maXJtQhgKFl9hbGxvd2VkX2VtYWlsX2RvbWFpbnMiJgoTQWxsb3dlZEVtYWlsRG9tYWlucxIPCgdkb21haW5zGAEgAygJIkAKFFVwZGF0ZVRlbmFudFJlc3BvbnNlEigKBnRlbmFudBgBIAEoCzIYLnN0ZXdhcmQuYWRtaW4udjEuVGVuYW50IkoKEExpc3RUb29sc1JlcXVlc3QSDwoHY2F0YWxvZxgBIAEoCRIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSKVAQoRTGlzdFRvb2xzUmVzcG9uc2USLAoFdG9vbHMYASADKAsyHS5zdGV3YXJkLmFkbWluLnYxLlRvb2xTdW1tYXJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRI5Cgt1bnJlYWNoYWJsZRgDIAMoCzIkLnN0ZXdhcmQuYWRtaW4udjEuVW5yZWFjaGFibGVDYXRhbG9nIkQKElVucmVhY2hhYmxlQ2F0YWxvZxIPCgdjYXRhbG9nGAEgASgJEgwKBGNvZGUYAiABKAkSDwoHbWVzc2FnZRgDIAEoCSKUAQoLVG9vbFN1bW1hcnkSDwoHY2F0YWxvZxgBIAEoCRIMCgRuYW1lGAIgASgJEg8KB3ZlcnNpb24YAyABKAkSDAoEaGFzaBgEIAEoCRITCgtkZXNjcmlwdGlvbhgFIAEoCRIMCgRyaXNrGAYgASgJEhQKDGVmZmVjdF9jbGFzcxgHIAEoCRIOCgZmYXVsdHMYCCADKAkiLwoOR2V0VG9vbFJlcXVlc3QSDwoHY2F0YWxvZxgBIAEoCRIMCgRuYW1lGAIgASgJIoIBCg9HZXRUb29sUmVzcG9uc2USKwoEdG9vbBgBIAEoCzIdLnN0ZXdhcmQuYWRtaW4udjEuVG9vbFN1bW1hcnkSFwoPZGVmaW5pdGlvbl9qc29uGAIgASgJEikKBmFnZW50cxgDIAMoCzIZLnN0ZXdhcmQuYWRtaW4udjEuVG9vbFVzZSIqCgdUb29sVXNlEg0KBWFnZW50GAEgASgJEhAKCG91dGRhdGVkGAIgASgIMu4ECgxBZG1pblNlcnZpY2USVwoKQXBwbHlBZ2VudBIjLnN0ZXdhcmQuYWRtaW4udjEuQXBwbHlBZ2VudFJlcXVlc3QaJC5zdGV3YXJkLmFkbWluLnYxLkFwcGx5QWdlbnRSZXNwb25zZRJXCgpMaXN0QWdlbnRzEiMuc3Rld2FyZC5hZG1pbi52MS5MaXN0QWdlbnRzUmVxdWVzdBokLnN0ZXdhcmQuYWRtaW4udjEuTGlzdEFnZW50c1Jlc3BvbnNlElEKCEdldEFnZW50EiEuc3Rld2FyZC5hZG1pbi52MS5HZXRBZ2VudFJlcXVlc3QaIi5zdGV3YXJkLmFkbWluLnYxLkdldEFnZW50UmVzcG9uc2USVAoJTGlzdFRvb2xzEiIuc3Rld2FyZC5hZG1pbi52MS5MaXN0VG9vbHNSZXF1ZXN0GiMuc3Rld2FyZC5hZG1pbi52MS5MaXN0VG9vbHNSZXNwb25zZRJOCgdHZXRUb29sEiAuc3Rld2FyZC5hZG1pbi52MS5HZXRUb29sUmVxdWVzdBohLnN0ZXdhcmQuYWRtaW4udjEuR2V0VG9vbFJlc3BvbnNlElQKCUdldFRlbmFudBIiLnN0ZXdhcmQuYWRtaW4udjEuR2V0VGVuYW50UmVxdWVzdBojLnN0ZXdhcmQuYWRtaW4udjEuR2V0VGVuYW50UmVzcG9uc2USXQoMVXBkYXRlVGVuYW50EiUuc3Rld2FyZC5hZG1pbi52MS5VcGRhdGVUZW5hbnRSZXF1ZXN0GiYuc3Rld2FyZC5hZG1pbi52MS5VcGRhdGVUZW5hbnRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * @generated from message steward.admin.v1.AgentVersion
@@ -381,6 +381,239 @@ export const UpdateTenantResponseSchema: GenMessage<UpdateTenantResponse> = /*@_
   messageDesc(file_steward_admin_v1_admin_service, 12);
 
 /**
+ * @generated from message steward.admin.v1.ListToolsRequest
+ */
+export type ListToolsRequest = Message<"steward.admin.v1.ListToolsRequest"> & {
+  /**
+   * Empty: all catalogs.
+   *
+   * @generated from field: string catalog = 1;
+   */
+  catalog: string;
+
+  /**
+   * 1 to 200; default 100.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message steward.admin.v1.ListToolsRequest.
+ * Use `create(ListToolsRequestSchema)` to create a new message.
+ */
+export const ListToolsRequestSchema: GenMessage<ListToolsRequest> = /*@__PURE__*/
+  messageDesc(file_steward_admin_v1_admin_service, 13);
+
+/**
+ * @generated from message steward.admin.v1.ListToolsResponse
+ */
+export type ListToolsResponse = Message<"steward.admin.v1.ListToolsResponse"> & {
+  /**
+   * @generated from field: repeated steward.admin.v1.ToolSummary tools = 1;
+   */
+  tools: ToolSummary[];
+
+  /**
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * Catalogs whose tools are missing here.
+   *
+   * @generated from field: repeated steward.admin.v1.UnreachableCatalog unreachable = 3;
+   */
+  unreachable: UnreachableCatalog[];
+};
+
+/**
+ * Describes the message steward.admin.v1.ListToolsResponse.
+ * Use `create(ListToolsResponseSchema)` to create a new message.
+ */
+export const ListToolsResponseSchema: GenMessage<ListToolsResponse> = /*@__PURE__*/
+  messageDesc(file_steward_admin_v1_admin_service, 14);
+
+/**
+ * @generated from message steward.admin.v1.UnreachableCatalog
+ */
+export type UnreachableCatalog = Message<"steward.admin.v1.UnreachableCatalog"> & {
+  /**
+   * @generated from field: string catalog = 1;
+   */
+  catalog: string;
+
+  /**
+   * CATALOG_UNAVAILABLE: it gives no answer. CATALOG_BROKEN: its answer cannot be used.
+   *
+   * @generated from field: string code = 2;
+   */
+  code: string;
+
+  /**
+   * Why, and what to do.
+   *
+   * @generated from field: string message = 3;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message steward.admin.v1.UnreachableCatalog.
+ * Use `create(UnreachableCatalogSchema)` to create a new message.
+ */
+export const UnreachableCatalogSchema: GenMessage<UnreachableCatalog> = /*@__PURE__*/
+  messageDesc(file_steward_admin_v1_admin_service, 15);
+
+/**
+ * @generated from message steward.admin.v1.ToolSummary
+ */
+export type ToolSummary = Message<"steward.admin.v1.ToolSummary"> & {
+  /**
+   * @generated from field: string catalog = 1;
+   */
+  catalog: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string version = 3;
+   */
+  version: string;
+
+  /**
+   * Of its definition: what an agent's version pins.
+   *
+   * @generated from field: string hash = 4;
+   */
+  hash: string;
+
+  /**
+   * Cut at 300 characters in lists.
+   *
+   * @generated from field: string description = 5;
+   */
+  description: string;
+
+  /**
+   * safe, cautious, destructive, irreversible; empty: not said.
+   *
+   * @generated from field: string risk = 6;
+   */
+  risk: string;
+
+  /**
+   * none, transactional, keyed, unkeyed; empty: not said.
+   *
+   * @generated from field: string effect_class = 7;
+   */
+  effectClass: string;
+
+  /**
+   * Why no agent can use it: what is wrong with its description. Empty: agents can.
+   *
+   * @generated from field: repeated string faults = 8;
+   */
+  faults: string[];
+};
+
+/**
+ * Describes the message steward.admin.v1.ToolSummary.
+ * Use `create(ToolSummarySchema)` to create a new message.
+ */
+export const ToolSummarySchema: GenMessage<ToolSummary> = /*@__PURE__*/
+  messageDesc(file_steward_admin_v1_admin_service, 16);
+
+/**
+ * @generated from message steward.admin.v1.GetToolRequest
+ */
+export type GetToolRequest = Message<"steward.admin.v1.GetToolRequest"> & {
+  /**
+   * Empty: the only catalog that hosts a tool of this name.
+   *
+   * @generated from field: string catalog = 1;
+   */
+  catalog: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message steward.admin.v1.GetToolRequest.
+ * Use `create(GetToolRequestSchema)` to create a new message.
+ */
+export const GetToolRequestSchema: GenMessage<GetToolRequest> = /*@__PURE__*/
+  messageDesc(file_steward_admin_v1_admin_service, 17);
+
+/**
+ * @generated from message steward.admin.v1.GetToolResponse
+ */
+export type GetToolResponse = Message<"steward.admin.v1.GetToolResponse"> & {
+  /**
+   * @generated from field: steward.admin.v1.ToolSummary tool = 1;
+   */
+  tool?: ToolSummary | undefined;
+
+  /**
+   * JSON text of the whole ToolDescriptor (steward.catalog.v1): schemas, labels, resource keys, permissions, quantities,
+   * time-out, whether it has preview, check and undo.
+   *
+   * @generated from field: string definition_json = 2;
+   */
+  definitionJson: string;
+
+  /**
+   * Current agents of the tenant that use it, by name; the first 100.
+   *
+   * @generated from field: repeated steward.admin.v1.ToolUse agents = 3;
+   */
+  agents: ToolUse[];
+};
+
+/**
+ * Describes the message steward.admin.v1.GetToolResponse.
+ * Use `create(GetToolResponseSchema)` to create a new message.
+ */
+export const GetToolResponseSchema: GenMessage<GetToolResponse> = /*@__PURE__*/
+  messageDesc(file_steward_admin_v1_admin_service, 18);
+
+/**
+ * @generated from message steward.admin.v1.ToolUse
+ */
+export type ToolUse = Message<"steward.admin.v1.ToolUse"> & {
+  /**
+   * @generated from field: string agent = 1;
+   */
+  agent: string;
+
+  /**
+   * True where the agent pins another version of the tool: its calls are refused until the agent is applied again.
+   *
+   * @generated from field: bool outdated = 2;
+   */
+  outdated: boolean;
+};
+
+/**
+ * Describes the message steward.admin.v1.ToolUse.
+ * Use `create(ToolUseSchema)` to create a new message.
+ */
+export const ToolUseSchema: GenMessage<ToolUse> = /*@__PURE__*/
+  messageDesc(file_steward_admin_v1_admin_service, 19);
+
+/**
  * Agent definitions and tenant settings. The tenant comes from the token. UNAUTHENTICATED and PERMISSION_DENIED as usual.
  *
  * @generated from service steward.admin.v1.AdminService
@@ -418,6 +651,28 @@ export const AdminService: GenService<{
     methodKind: "unary";
     input: typeof GetAgentRequestSchema;
     output: typeof GetAgentResponseSchema;
+  },
+  /**
+   * Tools that the catalogs host, as they describe themselves now, by catalog and name. Every catalog is asked anew, for 5 s
+   * at most. NOT_FOUND: no such catalog. Roles: any of the tenant's.
+   *
+   * @generated from rpc steward.admin.v1.AdminService.ListTools
+   */
+  listTools: {
+    methodKind: "unary";
+    input: typeof ListToolsRequestSchema;
+    output: typeof ListToolsResponseSchema;
+  },
+  /**
+   * One tool whole. NOT_FOUND: TOOL_UNKNOWN. INVALID_ARGUMENT: several catalogs host a tool of this name; the message names
+   * them. UNAVAILABLE: its catalog, or one that might host it, cannot be reached. Roles: any of the tenant's.
+   *
+   * @generated from rpc steward.admin.v1.AdminService.GetTool
+   */
+  getTool: {
+    methodKind: "unary";
+    input: typeof GetToolRequestSchema;
+    output: typeof GetToolResponseSchema;
   },
   /**
    * The token's tenant with its settings. Roles: admin, operator, auditor.

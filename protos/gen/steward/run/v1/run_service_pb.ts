@@ -14,7 +14,7 @@ import type { JsonObject, Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file steward/run/v1/run_service.proto.
  */
 export const file_steward_run_v1_run_service: GenFile = /*@__PURE__*/
-  fileDesc("CiBzdGV3YXJkL3J1bi92MS9ydW5fc2VydmljZS5wcm90bxIOc3Rld2FyZC5ydW4udjEijgEKBkxpbWl0cxITCgttb2RlbF9jYWxscxgBIAEoBRISCgp0b29sX2NhbGxzGAIgASgFEhsKE3Rvb2xfY2FsbHNfcGVyX3R1cm4YAyABKAUSDgoGdG9rZW5zGAQgASgDEi4KC2FjdGl2ZV90aW1lGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIm8KCU5hcnJvd2luZxINCgV0b29scxgBIAMoCRIYChBidWRnZXRfbWljcm9fdXNkGAIgASgDEhEKCXJlc291cmNlcxgDIAMoCRImCgZsaW1pdHMYBCABKAsyFi5zdGV3YXJkLnJ1bi52MS5MaW1pdHMiuwEKBENvc3QSGAoQYnVkZ2V0X21pY3JvX3VzZBgBIAEoAxIZChFzZXR0bGVkX21pY3JvX3VzZBgCIAEoAxIaChJyZXNlcnZlZF9taWNyb191c2QYAyABKAMSFAoMaW5wdXRfdG9rZW5zGAQgASgDEhUKDW91dHB1dF90b2tlbnMYBSABKAMSGQoRY2FjaGVfcmVhZF90b2tlbnMYBiABKAMSGgoSY2FjaGVfd3JpdGVfdG9rZW5zGAcgASgDIuMECgNSdW4SCgoCaWQYASABKAkSDgoGdGVuYW50GAIgASgJEg0KBWFnZW50GAMgASgJEhIKCmFnZW50X2hhc2gYBCABKAkSEwoLYWN0aW5nX3VzZXIYBSABKAkSEgoKc3RhcnRlZF9ieRgGIAEoCRINCgVpbnB1dBgHIAEoCRIvCgZsYWJlbHMYCCADKAsyHy5zdGV3YXJkLnJ1bi52MS5SdW4uTGFiZWxzRW50cnkSKQoGc3RhdHVzGAkgASgOMhkuc3Rld2FyZC5ydW4udjEuUnVuU3RhdHVzEhMKC3N0b3BfcmVhc29uGAogASgJEiIKBGNvc3QYCyABKAsyFC5zdGV3YXJkLnJ1bi52MS5Db3N0Eg0KBXR1cm5zGAwgASgFEhIKCnRvb2xfY2FsbHMYDSABKAUSLgoKY3JlYXRlZF9hdBgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJY2xvc2VkX2F0GA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdvdXRjb21lGBAgASgJEg0KBW1vZGVsGBEgASgJEhMKC3dvcmtmbG93X2lkGBIgASgJEhMKC3RlbXBvcmFsX3VpGBMgASgJEgwKBGhlYWQYFCABKAMSFgoOb3Blbl9hcHByb3ZhbHMYFSADKAkSLwoLd2FpdHNfdW50aWwYFiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEigQIKD1N0YXJ0UnVuUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg4KBnRlbmFudBgCIAEoCRINCgVhZ2VudBgDIAEoCRISCgphZ2VudF9oYXNoGAQgASgJEg0KBWlucHV0GAUgASgJEjsKBmxhYmVscxgGIAMoCzIrLnN0ZXdhcmQucnVuLnYxLlN0YXJ0UnVuUmVxdWVzdC5MYWJlbHNFbnRyeRIsCgluYXJyb3dpbmcYByABKAsyGS5zdGV3YXJkLnJ1bi52MS5OYXJyb3dpbmcaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJGChBTdGFydFJ1blJlc3BvbnNlEiAKA3J1bhgBIAEoCzITLnN0ZXdhcmQucnVuLnYxLlJ1bhIQCghyZXBlYXRlZBgCIAEoCCIfCg1HZXRSdW5SZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCSJbCg5HZXRSdW5SZXNwb25zZRIgCgNydW4YASABKAsyEy5zdGV3YXJkLnJ1bi52MS5SdW4SJwoHZWZmZWN0cxgCIAMoCzIWLnN0ZXdhcmQucnVuLnYxLkVmZmVjdCLcAQoGRWZmZWN0Eg8KB2NhbGxfaWQYASABKAkSDAoEdG9vbBgCIAEoCRIpCgZjaGFuZ2UYAyABKAsyGS5zdGV3YXJkLmNvbW1vbi52MS5DaGFuZ2USEAoIdW5kb2FibGUYBCABKAgSEwoLYXBwcm92ZWRfYnkYBSABKAkSDgoGZGlnZXN0GAYgASgJEg8KB2NlcnRhaW4YByABKAgSLQoKdW5kb19zdGF0ZRgIIAEoDjIZLnN0ZXdhcmQucnVuLnYxLlVuZG9TdGF0ZRIRCgl1bmRvbmVfYnkYCSABKAki+gIKD0xpc3RSdW5zUmVxdWVzdBIOCgZ0ZW5hbnQYASABKAkSKwoIc3RhdHVzZXMYAiADKA4yGS5zdGV3YXJkLnJ1bi52MS5SdW5TdGF0dXMSDQoFYWdlbnQYAyABKAkSEwoLYWN0aW5nX3VzZXIYBCABKAkSOwoGbGFiZWxzGAUgAygLMisuc3Rld2FyZC5ydW4udjEuTGlzdFJ1bnNSZXF1ZXN0LkxhYmVsc0VudHJ5EgwKBHRvb2wYBiABKAkSMQoNY3JlYXRlZF9hZnRlchgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoOY3JlYXRlZF9iZWZvcmUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXBhZ2Vfc2l6ZRgJIAEoBRISCgpwYWdlX3Rva2VuGAogASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiTgoQTGlzdFJ1bnNSZXNwb25zZRIhCgRydW5zGAEgAygLMhMuc3Rld2FyZC5ydW4udjEuUnVuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJOCg9XYXRjaFJ1blJlcXVlc3QSDgoGcnVuX2lkGAEgASgJEhYKDmFmdGVyX3NlcXVlbmNlGAIgASgDEhMKC3RleHRfZGVsdGFzGAMgASgIItABChBXYXRjaFJ1blJlc3BvbnNlEikKBWV2ZW50GAEgASgLMhguc3Rld2FyZC5ydW4udjEuUnVuRXZlbnRIABIvCgp0ZXh0X2RlbHRhGAIgASgLMhkuc3Rld2FyZC5ydW4udjEuVGV4dERlbHRhSAASLgoJaGVhcnRiZWF0GAMgASgLMhkuc3Rld2FyZC5ydW4udjEuSGVhcnRiZWF0SAASKAoGcmVzeW5jGAQgASgLMhYuc3Rld2FyZC5ydW4udjEuUmVzeW5jSABCBgoEaXRlbSKaAQoIUnVuRXZlbnQSEAoIc2VxdWVuY2UYASABKAMSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEa2luZBgDIAEoCRIMCgR0dXJuGAQgASgFEg8KB2NhbGxfaWQYBSABKAkSJQoEZGF0YRgGIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QiSAoJVGV4dERlbHRhEgwKBHR1cm4YASABKAUSDwoHYXR0ZW1wdBgCIAEoBRIOCgZvZmZzZXQYAyABKAUSDAoEdGV4dBgEIAEoCSIZCglIZWFydGJlYXQSDAoEaGVhZBgBIAEoAyIgCgZSZXN5bmMSFgoOYWZ0ZXJfc2VxdWVuY2UYASABKAMiRgoQQ2FuY2VsUnVuUmVxdWVzdBIOCgZydW5faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIOCgZyZWFzb24YAyABKAkiNQoRQ2FuY2VsUnVuUmVzcG9uc2USIAoDcnVuGAEgASgLMhMuc3Rld2FyZC5ydW4udjEuUnVuIkUKD1BhdXNlUnVuUmVxdWVzdBIOCgZydW5faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIOCgZyZWFzb24YAyABKAkiNAoQUGF1c2VSdW5SZXNwb25zZRIgCgNydW4YASABKAsyEy5zdGV3YXJkLnJ1bi52MS5SdW4iNgoQUmVzdW1lUnVuUmVxdWVzdBIOCgZydW5faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCSI1ChFSZXN1bWVSdW5SZXNwb25zZRIgCgNydW4YASABKAsyEy5zdGV3YXJkLnJ1bi52MS5SdW4iSQoQTGlzdFN0ZXBzUmVxdWVzdBIOCgZydW5faWQYASABKAkSEgoKYWZ0ZXJfc3RlcBgCIAEoBRIRCglwYWdlX3NpemUYAyABKAUiqgEKBFN0ZXASDgoGbnVtYmVyGAEgASgFEgwKBGtpbmQYAiABKAkSDAoEdHVybhgDIAEoBRIPCgdjYWxsX2lkGAQgASgJEhQKDGNvbnRlbnRfanNvbhgFIAEoCRIoCgR0aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5jb3N0X21pY3JvX3VzZBgHIAEoAxINCgVtb2RlbBgIIAEoCSJGChFMaXN0U3RlcHNSZXNwb25zZRIjCgVzdGVwcxgBIAMoCzIULnN0ZXdhcmQucnVuLnYxLlN0ZXASDAoEbW9yZRgCIAEoCCI1ChJHZXRUb29sQ2FsbFJlcXVlc3QSDgoGcnVuX2lkGAEgASgJEg8KB2NhbGxfaWQYAiABKAki6gQKCFRvb2xDYWxsEg4KBnJ1bl9pZBgBIAEoCRIPCgdjYWxsX2lkGAIgASgJEgwKBHR1cm4YAyABKAUSDwoHY2F0YWxvZxgEIAEoCRIMCgR0b29sGAUgASgJEhEKCXRvb2xfaGFzaBgGIAEoCRIRCglhcmdzX2pzb24YByABKAkSDwoHdmVyZGljdBgIIAEoCRIUCgx2ZXJkaWN0X2NvZGUYCSABKAkSCwoDd2h5GAogAygJEhMKC2FwcHJvdmFsX2lkGAsgASgJEhIKCmRlY2lkZWRfYnkYDCABKAkSFwoPZGVjaXNpb25fcmVhc29uGA0gASgJEg0KBXN0YXRlGA4gASgJEgsKA2tleRgPIAEoCRIOCgZkaWdlc3QYECABKAkSEAoIYXR0ZW1wdHMYESABKAUSEwoLcmVzdWx0X2pzb24YEiABKAkSKgoHcHJldmlldxgTIAEoCzIZLnN0ZXdhcmQuY29tbW9uLnYxLkNoYW5nZRIpCgZjaGFuZ2UYFCABKAsyGS5zdGV3YXJkLmNvbW1vbi52MS5DaGFuZ2USEAoIdW5kb2FibGUYFSABKAgSEgoKZXJyb3JfY29kZRgWIAEoCRIVCg1lcnJvcl9tZXNzYWdlGBcgASgJEi4KCnN0YXJ0ZWRfYXQYGCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZGVkX2F0GBkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIXCg9wb2xpY3lfc2V0X2hhc2gYGiABKAkSFgoOY29zdF9taWNyb191c2QYGyABKAMiPQoTR2V0VG9vbENhbGxSZXNwb25zZRImCgRjYWxsGAEgASgLMhguc3Rld2FyZC5ydW4udjEuVG9vbENhbGwiXwoSUmFpc2VCdWRnZXRSZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDWFkZF9taWNyb191c2QYAyABKAMSDgoGcmVhc29uGAQgASgJIjcKE1JhaXNlQnVkZ2V0UmVzcG9uc2USIAoDcnVuGAEgASgLMhMuc3Rld2FyZC5ydW4udjEuUnVuIlYKDlVuZG9SdW5SZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIQCghjYWxsX2lkcxgEIAMoCSJHCg9VbmRvUnVuUmVzcG9uc2USIgoEdW5kbxgBIAEoCzIULnN0ZXdhcmQucnVuLnYxLlVuZG8SEAoIcmVwZWF0ZWQYAiABKAgiIQoOR2V0VW5kb1JlcXVlc3QSDwoHdW5kb19pZBgBIAEoCSI1Cg9HZXRVbmRvUmVzcG9uc2USIgoEdW5kbxgBIAEoCzIULnN0ZXdhcmQucnVuLnYxLlVuZG8ioQEKBFVuZG8SCgoCaWQYASABKAkSDgoGcnVuX2lkGAIgASgJEhQKDHJlcXVlc3RlZF9ieRgDIAEoCRIOCgZyZWFzb24YBCABKAkSLgoKY3JlYXRlZF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoFc3RlcHMYBiADKAsyGC5zdGV3YXJkLnJ1bi52MS5VbmRvU3RlcCLLAQoIVW5kb1N0ZXASDwoHY2FsbF9pZBgBIAEoCRIMCgR0b29sGAIgASgJEigKBXN0YXRlGAMgASgOMhkuc3Rld2FyZC5ydW4udjEuVW5kb1N0YXRlEgwKBGNvZGUYBCABKAkSDwoHbWVzc2FnZRgFIAEoCRIpCgZjaGFuZ2UYBiABKAsyGS5zdGV3YXJkLmNvbW1vbi52MS5DaGFuZ2USLAoIZW5kZWRfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wKq0CCglSdW5TdGF0dXMSGgoWUlVOX1NUQVRVU19VTlNQRUNJRklFRBAAEhYKElJVTl9TVEFUVVNfUEVORElORxABEhUKEVJVTl9TVEFUVVNfUVVFVUVEEAISFgoSUlVOX1NUQVRVU19SVU5OSU5HEAMSIAocUlVOX1NUQVRVU19BV0FJVElOR19BUFBST1ZBTBAEEhUKEVJVTl9TVEFUVVNfUEFVU0VEEAUSGAoUUlVOX1NUQVRVU19DT01QTEVURUQQBhIVChFSVU5fU1RBVFVTX0ZBSUxFRBAHEhgKFFJVTl9TVEFUVVNfQ0FOQ0VMTEVEEAgSHgoaUlVOX1NUQVRVU19CVURHRVRfRVhDRUVERUQQCRIZChVSVU5fU1RBVFVTX1RFUk1JTkFURUQQCiqdAQoJVW5kb1N0YXRlEhoKFlVORE9fU1RBVEVfVU5TUEVDSUZJRUQQABIWChJVTkRPX1NUQVRFX1BFTkRJTkcQARIVChFVTkRPX1NUQVRFX1VORE9ORRACEhYKElVORE9fU1RBVEVfUkVGVVNFRBADEhUKEVVORE9fU1RBVEVfQ0FOTk9UEAQSFgoSVU5ET19TVEFURV9VTktOT1dOEAUy0QcKClJ1blNlcnZpY2USTQoIU3RhcnRSdW4SHy5zdGV3YXJkLnJ1bi52MS5TdGFydFJ1blJlcXVlc3QaIC5zdGV3YXJkLnJ1bi52MS5TdGFydFJ1blJlc3BvbnNlEkcKBkdldFJ1bhIdLnN0ZXdhcmQucnVuLnYxLkdldFJ1blJlcXVlc3QaHi5zdGV3YXJkLnJ1bi52MS5HZXRSdW5SZXNwb25zZRJNCghMaXN0UnVucxIfLnN0ZXdhcmQucnVuLnYxLkxpc3RSdW5zUmVxdWVzdBogLnN0ZXdhcmQucnVuLnYxLkxpc3RSdW5zUmVzcG9uc2USTwoIV2F0Y2hSdW4SHy5zdGV3YXJkLnJ1bi52MS5XYXRjaFJ1blJlcXVlc3QaIC5zdGV3YXJkLnJ1bi52MS5XYXRjaFJ1blJlc3BvbnNlMAESUAoJQ2FuY2VsUnVuEiAuc3Rld2FyZC5ydW4udjEuQ2FuY2VsUnVuUmVxdWVzdBohLnN0ZXdhcmQucnVuLnYxLkNhbmNlbFJ1blJlc3BvbnNlEk0KCFBhdXNlUnVuEh8uc3Rld2FyZC5ydW4udjEuUGF1c2VSdW5SZXF1ZXN0GiAuc3Rld2FyZC5ydW4udjEuUGF1c2VSdW5SZXNwb25zZRJQCglSZXN1bWVSdW4SIC5zdGV3YXJkLnJ1bi52MS5SZXN1bWVSdW5SZXF1ZXN0GiEuc3Rld2FyZC5ydW4udjEuUmVzdW1lUnVuUmVzcG9uc2USUAoJTGlzdFN0ZXBzEiAuc3Rld2FyZC5ydW4udjEuTGlzdFN0ZXBzUmVxdWVzdBohLnN0ZXdhcmQucnVuLnYxLkxpc3RTdGVwc1Jlc3BvbnNlElYKC0dldFRvb2xDYWxsEiIuc3Rld2FyZC5ydW4udjEuR2V0VG9vbENhbGxSZXF1ZXN0GiMuc3Rld2FyZC5ydW4udjEuR2V0VG9vbENhbGxSZXNwb25zZRJWCgtSYWlzZUJ1ZGdldBIiLnN0ZXdhcmQucnVuLnYxLlJhaXNlQnVkZ2V0UmVxdWVzdBojLnN0ZXdhcmQucnVuLnYxLlJhaXNlQnVkZ2V0UmVzcG9uc2USSgoHVW5kb1J1bhIeLnN0ZXdhcmQucnVuLnYxLlVuZG9SdW5SZXF1ZXN0Gh8uc3Rld2FyZC5ydW4udjEuVW5kb1J1blJlc3BvbnNlEkoKB0dldFVuZG8SHi5zdGV3YXJkLnJ1bi52MS5HZXRVbmRvUmVxdWVzdBofLnN0ZXdhcmQucnVuLnYxLkdldFVuZG9SZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_steward_common_v1_change]);
+  fileDesc("CiBzdGV3YXJkL3J1bi92MS9ydW5fc2VydmljZS5wcm90bxIOc3Rld2FyZC5ydW4udjEijgEKBkxpbWl0cxITCgttb2RlbF9jYWxscxgBIAEoBRISCgp0b29sX2NhbGxzGAIgASgFEhsKE3Rvb2xfY2FsbHNfcGVyX3R1cm4YAyABKAUSDgoGdG9rZW5zGAQgASgDEi4KC2FjdGl2ZV90aW1lGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIm8KCU5hcnJvd2luZxINCgV0b29scxgBIAMoCRIYChBidWRnZXRfbWljcm9fdXNkGAIgASgDEhEKCXJlc291cmNlcxgDIAMoCRImCgZsaW1pdHMYBCABKAsyFi5zdGV3YXJkLnJ1bi52MS5MaW1pdHMiuwEKBENvc3QSGAoQYnVkZ2V0X21pY3JvX3VzZBgBIAEoAxIZChFzZXR0bGVkX21pY3JvX3VzZBgCIAEoAxIaChJyZXNlcnZlZF9taWNyb191c2QYAyABKAMSFAoMaW5wdXRfdG9rZW5zGAQgASgDEhUKDW91dHB1dF90b2tlbnMYBSABKAMSGQoRY2FjaGVfcmVhZF90b2tlbnMYBiABKAMSGgoSY2FjaGVfd3JpdGVfdG9rZW5zGAcgASgDIuMECgNSdW4SCgoCaWQYASABKAkSDgoGdGVuYW50GAIgASgJEg0KBWFnZW50GAMgASgJEhIKCmFnZW50X2hhc2gYBCABKAkSEwoLYWN0aW5nX3VzZXIYBSABKAkSEgoKc3RhcnRlZF9ieRgGIAEoCRINCgVpbnB1dBgHIAEoCRIvCgZsYWJlbHMYCCADKAsyHy5zdGV3YXJkLnJ1bi52MS5SdW4uTGFiZWxzRW50cnkSKQoGc3RhdHVzGAkgASgOMhkuc3Rld2FyZC5ydW4udjEuUnVuU3RhdHVzEhMKC3N0b3BfcmVhc29uGAogASgJEiIKBGNvc3QYCyABKAsyFC5zdGV3YXJkLnJ1bi52MS5Db3N0Eg0KBXR1cm5zGAwgASgFEhIKCnRvb2xfY2FsbHMYDSABKAUSLgoKY3JlYXRlZF9hdBgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJY2xvc2VkX2F0GA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdvdXRjb21lGBAgASgJEg0KBW1vZGVsGBEgASgJEhMKC3dvcmtmbG93X2lkGBIgASgJEhMKC3RlbXBvcmFsX3VpGBMgASgJEgwKBGhlYWQYFCABKAMSFgoOb3Blbl9hcHByb3ZhbHMYFSADKAkSLwoLd2FpdHNfdW50aWwYFiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEigQIKD1N0YXJ0UnVuUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg4KBnRlbmFudBgCIAEoCRINCgVhZ2VudBgDIAEoCRISCgphZ2VudF9oYXNoGAQgASgJEg0KBWlucHV0GAUgASgJEjsKBmxhYmVscxgGIAMoCzIrLnN0ZXdhcmQucnVuLnYxLlN0YXJ0UnVuUmVxdWVzdC5MYWJlbHNFbnRyeRIsCgluYXJyb3dpbmcYByABKAsyGS5zdGV3YXJkLnJ1bi52MS5OYXJyb3dpbmcaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJGChBTdGFydFJ1blJlc3BvbnNlEiAKA3J1bhgBIAEoCzITLnN0ZXdhcmQucnVuLnYxLlJ1bhIQCghyZXBlYXRlZBgCIAEoCCIfCg1HZXRSdW5SZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCSJbCg5HZXRSdW5SZXNwb25zZRIgCgNydW4YASABKAsyEy5zdGV3YXJkLnJ1bi52MS5SdW4SJwoHZWZmZWN0cxgCIAMoCzIWLnN0ZXdhcmQucnVuLnYxLkVmZmVjdCLcAQoGRWZmZWN0Eg8KB2NhbGxfaWQYASABKAkSDAoEdG9vbBgCIAEoCRIpCgZjaGFuZ2UYAyABKAsyGS5zdGV3YXJkLmNvbW1vbi52MS5DaGFuZ2USEAoIdW5kb2FibGUYBCABKAgSEwoLYXBwcm92ZWRfYnkYBSABKAkSDgoGZGlnZXN0GAYgASgJEg8KB2NlcnRhaW4YByABKAgSLQoKdW5kb19zdGF0ZRgIIAEoDjIZLnN0ZXdhcmQucnVuLnYxLlVuZG9TdGF0ZRIRCgl1bmRvbmVfYnkYCSABKAkiiAMKD0xpc3RSdW5zUmVxdWVzdBIOCgZ0ZW5hbnQYASABKAkSKwoIc3RhdHVzZXMYAiADKA4yGS5zdGV3YXJkLnJ1bi52MS5SdW5TdGF0dXMSDQoFYWdlbnQYAyABKAkSEwoLYWN0aW5nX3VzZXIYBCABKAkSOwoGbGFiZWxzGAUgAygLMisuc3Rld2FyZC5ydW4udjEuTGlzdFJ1bnNSZXF1ZXN0LkxhYmVsc0VudHJ5EgwKBHRvb2wYBiABKAkSMQoNY3JlYXRlZF9hZnRlchgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoOY3JlYXRlZF9iZWZvcmUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXBhZ2Vfc2l6ZRgJIAEoBRISCgpwYWdlX3Rva2VuGAogASgJEgwKBHRleHQYCyABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJOChBMaXN0UnVuc1Jlc3BvbnNlEiEKBHJ1bnMYASADKAsyEy5zdGV3YXJkLnJ1bi52MS5SdW4SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIk4KD1dhdGNoUnVuUmVxdWVzdBIOCgZydW5faWQYASABKAkSFgoOYWZ0ZXJfc2VxdWVuY2UYAiABKAMSEwoLdGV4dF9kZWx0YXMYAyABKAgi0AEKEFdhdGNoUnVuUmVzcG9uc2USKQoFZXZlbnQYASABKAsyGC5zdGV3YXJkLnJ1bi52MS5SdW5FdmVudEgAEi8KCnRleHRfZGVsdGEYAiABKAsyGS5zdGV3YXJkLnJ1bi52MS5UZXh0RGVsdGFIABIuCgloZWFydGJlYXQYAyABKAsyGS5zdGV3YXJkLnJ1bi52MS5IZWFydGJlYXRIABIoCgZyZXN5bmMYBCABKAsyFi5zdGV3YXJkLnJ1bi52MS5SZXN5bmNIAEIGCgRpdGVtIpoBCghSdW5FdmVudBIQCghzZXF1ZW5jZRgBIAEoAxIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRraW5kGAMgASgJEgwKBHR1cm4YBCABKAUSDwoHY2FsbF9pZBgFIAEoCRIlCgRkYXRhGAYgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCJICglUZXh0RGVsdGESDAoEdHVybhgBIAEoBRIPCgdhdHRlbXB0GAIgASgFEg4KBm9mZnNldBgDIAEoBRIMCgR0ZXh0GAQgASgJIhkKCUhlYXJ0YmVhdBIMCgRoZWFkGAEgASgDIiAKBlJlc3luYxIWCg5hZnRlcl9zZXF1ZW5jZRgBIAEoAyJGChBDYW5jZWxSdW5SZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEg4KBnJlYXNvbhgDIAEoCSI1ChFDYW5jZWxSdW5SZXNwb25zZRIgCgNydW4YASABKAsyEy5zdGV3YXJkLnJ1bi52MS5SdW4iRQoPUGF1c2VSdW5SZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEg4KBnJlYXNvbhgDIAEoCSI0ChBQYXVzZVJ1blJlc3BvbnNlEiAKA3J1bhgBIAEoCzITLnN0ZXdhcmQucnVuLnYxLlJ1biI2ChBSZXN1bWVSdW5SZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJIjUKEVJlc3VtZVJ1blJlc3BvbnNlEiAKA3J1bhgBIAEoCzITLnN0ZXdhcmQucnVuLnYxLlJ1biJJChBMaXN0U3RlcHNSZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCRISCgphZnRlcl9zdGVwGAIgASgFEhEKCXBhZ2Vfc2l6ZRgDIAEoBSKqAQoEU3RlcBIOCgZudW1iZXIYASABKAUSDAoEa2luZBgCIAEoCRIMCgR0dXJuGAMgASgFEg8KB2NhbGxfaWQYBCABKAkSFAoMY29udGVudF9qc29uGAUgASgJEigKBHRpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhYKDmNvc3RfbWljcm9fdXNkGAcgASgDEg0KBW1vZGVsGAggASgJIkYKEUxpc3RTdGVwc1Jlc3BvbnNlEiMKBXN0ZXBzGAEgAygLMhQuc3Rld2FyZC5ydW4udjEuU3RlcBIMCgRtb3JlGAIgASgIIjUKEkdldFRvb2xDYWxsUmVxdWVzdBIOCgZydW5faWQYASABKAkSDwoHY2FsbF9pZBgCIAEoCSLqBAoIVG9vbENhbGwSDgoGcnVuX2lkGAEgASgJEg8KB2NhbGxfaWQYAiABKAkSDAoEdHVybhgDIAEoBRIPCgdjYXRhbG9nGAQgASgJEgwKBHRvb2wYBSABKAkSEQoJdG9vbF9oYXNoGAYgASgJEhEKCWFyZ3NfanNvbhgHIAEoCRIPCgd2ZXJkaWN0GAggASgJEhQKDHZlcmRpY3RfY29kZRgJIAEoCRILCgN3aHkYCiADKAkSEwoLYXBwcm92YWxfaWQYCyABKAkSEgoKZGVjaWRlZF9ieRgMIAEoCRIXCg9kZWNpc2lvbl9yZWFzb24YDSABKAkSDQoFc3RhdGUYDiABKAkSCwoDa2V5GA8gASgJEg4KBmRpZ2VzdBgQIAEoCRIQCghhdHRlbXB0cxgRIAEoBRITCgtyZXN1bHRfanNvbhgSIAEoCRIqCgdwcmV2aWV3GBMgASgLMhkuc3Rld2FyZC5jb21tb24udjEuQ2hhbmdlEikKBmNoYW5nZRgUIAEoCzIZLnN0ZXdhcmQuY29tbW9uLnYxLkNoYW5nZRIQCgh1bmRvYWJsZRgVIAEoCBISCgplcnJvcl9jb2RlGBYgASgJEhUKDWVycm9yX21lc3NhZ2UYFyABKAkSLgoKc3RhcnRlZF9hdBgYIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kZWRfYXQYGSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKD3BvbGljeV9zZXRfaGFzaBgaIAEoCRIWCg5jb3N0X21pY3JvX3VzZBgbIAEoAyI9ChNHZXRUb29sQ2FsbFJlc3BvbnNlEiYKBGNhbGwYASABKAsyGC5zdGV3YXJkLnJ1bi52MS5Ub29sQ2FsbCJfChJSYWlzZUJ1ZGdldFJlcXVlc3QSDgoGcnVuX2lkGAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNYWRkX21pY3JvX3VzZBgDIAEoAxIOCgZyZWFzb24YBCABKAkiNwoTUmFpc2VCdWRnZXRSZXNwb25zZRIgCgNydW4YASABKAsyEy5zdGV3YXJkLnJ1bi52MS5SdW4iqwEKEUV4cG9ydFJ1bnNSZXF1ZXN0EjEKDWNyZWF0ZWRfYWZ0ZXIYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKDmNyZWF0ZWRfYmVmb3JlGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVzdGVwcxgDIAEoCBINCgVjb3N0cxgEIAEoCBIRCglhZnRlcl9ydW4YBSABKAkilAEKEkV4cG9ydFJ1bnNSZXNwb25zZRIiCgNydW4YASABKAsyEy5zdGV3YXJkLnJ1bi52MS5SdW5IABInCgRzdGVwGAIgASgLMhcuc3Rld2FyZC5ydW4udjEuUnVuU3RlcEgAEikKBGNvc3QYAyABKAsyGS5zdGV3YXJkLnJ1bi52MS5Nb2RlbENvc3RIAEIGCgRpdGVtIj0KB1J1blN0ZXASDgoGcnVuX2lkGAEgASgJEiIKBHN0ZXAYAiABKAsyFC5zdGV3YXJkLnJ1bi52MS5TdGVwIqwDCglNb2RlbENvc3QSDgoGcnVuX2lkGAEgASgJEgwKBHR1cm4YAiABKAUSEgoKYXR0ZW1wdF9pZBgDIAEoCRINCgVtb2RlbBgEIAEoCRINCgVzdGF0ZRgFIAEoCRIaChJyZXNlcnZlZF9taWNyb191c2QYBiABKAMSGQoRY2hhcmdlZF9taWNyb191c2QYByABKAMSFAoMaW5wdXRfdG9rZW5zGAggASgDEhUKDW91dHB1dF90b2tlbnMYCSABKAMSGQoRY2FjaGVfcmVhZF90b2tlbnMYCiABKAMSGgoSY2FjaGVfd3JpdGVfdG9rZW5zGAsgASgDEigKBHRpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHByb3ZpZGVyGA0gASgJEhgKEHJlYXNvbmluZ190b2tlbnMYDiABKAMSEwoLYW5zd2VyZWRfYnkYDyABKAkSGwoTcHJvdmlkZXJfcmVxdWVzdF9pZBgQIAEoCRIsCghlbmRlZF9hdBgRIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiVgoOVW5kb1J1blJlcXVlc3QSDgoGcnVuX2lkGAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSDgoGcmVhc29uGAMgASgJEhAKCGNhbGxfaWRzGAQgAygJIkcKD1VuZG9SdW5SZXNwb25zZRIiCgR1bmRvGAEgASgLMhQuc3Rld2FyZC5ydW4udjEuVW5kbxIQCghyZXBlYXRlZBgCIAEoCCIhCg5HZXRVbmRvUmVxdWVzdBIPCgd1bmRvX2lkGAEgASgJIjUKD0dldFVuZG9SZXNwb25zZRIiCgR1bmRvGAEgASgLMhQuc3Rld2FyZC5ydW4udjEuVW5kbyKhAQoEVW5kbxIKCgJpZBgBIAEoCRIOCgZydW5faWQYAiABKAkSFAoMcmVxdWVzdGVkX2J5GAMgASgJEg4KBnJlYXNvbhgEIAEoCRIuCgpjcmVhdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgVzdGVwcxgGIAMoCzIYLnN0ZXdhcmQucnVuLnYxLlVuZG9TdGVwIssBCghVbmRvU3RlcBIPCgdjYWxsX2lkGAEgASgJEgwKBHRvb2wYAiABKAkSKAoFc3RhdGUYAyABKA4yGS5zdGV3YXJkLnJ1bi52MS5VbmRvU3RhdGUSDAoEY29kZRgEIAEoCRIPCgdtZXNzYWdlGAUgASgJEikKBmNoYW5nZRgGIAEoCzIZLnN0ZXdhcmQuY29tbW9uLnYxLkNoYW5nZRIsCghlbmRlZF9hdBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqrQIKCVJ1blN0YXR1cxIaChZSVU5fU1RBVFVTX1VOU1BFQ0lGSUVEEAASFgoSUlVOX1NUQVRVU19QRU5ESU5HEAESFQoRUlVOX1NUQVRVU19RVUVVRUQQAhIWChJSVU5fU1RBVFVTX1JVTk5JTkcQAxIgChxSVU5fU1RBVFVTX0FXQUlUSU5HX0FQUFJPVkFMEAQSFQoRUlVOX1NUQVRVU19QQVVTRUQQBRIYChRSVU5fU1RBVFVTX0NPTVBMRVRFRBAGEhUKEVJVTl9TVEFUVVNfRkFJTEVEEAcSGAoUUlVOX1NUQVRVU19DQU5DRUxMRUQQCBIeChpSVU5fU1RBVFVTX0JVREdFVF9FWENFRURFRBAJEhkKFVJVTl9TVEFUVVNfVEVSTUlOQVRFRBAKKp0BCglVbmRvU3RhdGUSGgoWVU5ET19TVEFURV9VTlNQRUNJRklFRBAAEhYKElVORE9fU1RBVEVfUEVORElORxABEhUKEVVORE9fU1RBVEVfVU5ET05FEAISFgoSVU5ET19TVEFURV9SRUZVU0VEEAMSFQoRVU5ET19TVEFURV9DQU5OT1QQBBIWChJVTkRPX1NUQVRFX1VOS05PV04QBTKoCAoKUnVuU2VydmljZRJNCghTdGFydFJ1bhIfLnN0ZXdhcmQucnVuLnYxLlN0YXJ0UnVuUmVxdWVzdBogLnN0ZXdhcmQucnVuLnYxLlN0YXJ0UnVuUmVzcG9uc2USRwoGR2V0UnVuEh0uc3Rld2FyZC5ydW4udjEuR2V0UnVuUmVxdWVzdBoeLnN0ZXdhcmQucnVuLnYxLkdldFJ1blJlc3BvbnNlEk0KCExpc3RSdW5zEh8uc3Rld2FyZC5ydW4udjEuTGlzdFJ1bnNSZXF1ZXN0GiAuc3Rld2FyZC5ydW4udjEuTGlzdFJ1bnNSZXNwb25zZRJPCghXYXRjaFJ1bhIfLnN0ZXdhcmQucnVuLnYxLldhdGNoUnVuUmVxdWVzdBogLnN0ZXdhcmQucnVuLnYxLldhdGNoUnVuUmVzcG9uc2UwARJQCglDYW5jZWxSdW4SIC5zdGV3YXJkLnJ1bi52MS5DYW5jZWxSdW5SZXF1ZXN0GiEuc3Rld2FyZC5ydW4udjEuQ2FuY2VsUnVuUmVzcG9uc2USTQoIUGF1c2VSdW4SHy5zdGV3YXJkLnJ1bi52MS5QYXVzZVJ1blJlcXVlc3QaIC5zdGV3YXJkLnJ1bi52MS5QYXVzZVJ1blJlc3BvbnNlElAKCVJlc3VtZVJ1bhIgLnN0ZXdhcmQucnVuLnYxLlJlc3VtZVJ1blJlcXVlc3QaIS5zdGV3YXJkLnJ1bi52MS5SZXN1bWVSdW5SZXNwb25zZRJQCglMaXN0U3RlcHMSIC5zdGV3YXJkLnJ1bi52MS5MaXN0U3RlcHNSZXF1ZXN0GiEuc3Rld2FyZC5ydW4udjEuTGlzdFN0ZXBzUmVzcG9uc2USVgoLR2V0VG9vbENhbGwSIi5zdGV3YXJkLnJ1bi52MS5HZXRUb29sQ2FsbFJlcXVlc3QaIy5zdGV3YXJkLnJ1bi52MS5HZXRUb29sQ2FsbFJlc3BvbnNlElYKC1JhaXNlQnVkZ2V0EiIuc3Rld2FyZC5ydW4udjEuUmFpc2VCdWRnZXRSZXF1ZXN0GiMuc3Rld2FyZC5ydW4udjEuUmFpc2VCdWRnZXRSZXNwb25zZRJVCgpFeHBvcnRSdW5zEiEuc3Rld2FyZC5ydW4udjEuRXhwb3J0UnVuc1JlcXVlc3QaIi5zdGV3YXJkLnJ1bi52MS5FeHBvcnRSdW5zUmVzcG9uc2UwARJKCgdVbmRvUnVuEh4uc3Rld2FyZC5ydW4udjEuVW5kb1J1blJlcXVlc3QaHy5zdGV3YXJkLnJ1bi52MS5VbmRvUnVuUmVzcG9uc2USSgoHR2V0VW5kbxIeLnN0ZXdhcmQucnVuLnYxLkdldFVuZG9SZXF1ZXN0Gh8uc3Rld2FyZC5ydW4udjEuR2V0VW5kb1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_steward_common_v1_change]);
 
 /**
  * Caps of one run. Zero: the agent's own. A narrowing can only lower them.
@@ -526,6 +526,14 @@ export type ListRunsRequest = Message<"steward.run.v1.ListRunsRequest"> & {
    * @generated from field: string page_token = 10;
    */
   pageToken: string;
+
+  /**
+   * Words that all stand in what the user wanted or in the outcome, whatever their case, also within longer words; at most
+   * 10, and 200 characters together.
+   *
+   * @generated from field: string text = 11;
+   */
+  text: string;
 };
 
 /**
@@ -1235,6 +1243,222 @@ export const RaiseBudgetResponseSchema: GenMessage<RaiseBudgetResponse> = /*@__P
   messageDesc(file_steward_run_v1_run_service, 30);
 
 /**
+ * @generated from message steward.run.v1.ExportRunsRequest
+ */
+export type ExportRunsRequest = Message<"steward.run.v1.ExportRunsRequest"> & {
+  /**
+   * Needed; runs created at or after it.
+   *
+   * @generated from field: google.protobuf.Timestamp created_after = 1;
+   */
+  createdAfter?: Timestamp | undefined;
+
+  /**
+   * Needed; runs created before it.
+   *
+   * @generated from field: google.protobuf.Timestamp created_before = 2;
+   */
+  createdBefore?: Timestamp | undefined;
+
+  /**
+   * @generated from field: bool steps = 3;
+   */
+  steps: boolean;
+
+  /**
+   * @generated from field: bool costs = 4;
+   */
+  costs: boolean;
+
+  /**
+   * The last run that an export of the same span gave whole: this one goes on behind it. NOT_FOUND: no such run.
+   *
+   * @generated from field: string after_run = 5;
+   */
+  afterRun: string;
+};
+
+/**
+ * Describes the message steward.run.v1.ExportRunsRequest.
+ * Use `create(ExportRunsRequestSchema)` to create a new message.
+ */
+export const ExportRunsRequestSchema: GenMessage<ExportRunsRequest> = /*@__PURE__*/
+  messageDesc(file_steward_run_v1_run_service, 31);
+
+/**
+ * @generated from message steward.run.v1.ExportRunsResponse
+ */
+export type ExportRunsResponse = Message<"steward.run.v1.ExportRunsResponse"> & {
+  /**
+   * A run comes first, then its steps by number, then its costs by turn and attempt.
+   *
+   * @generated from oneof steward.run.v1.ExportRunsResponse.item
+   */
+  item: {
+    /**
+     * @generated from field: steward.run.v1.Run run = 1;
+     */
+    value: Run;
+    case: "run";
+  } | {
+    /**
+     * @generated from field: steward.run.v1.RunStep step = 2;
+     */
+    value: RunStep;
+    case: "step";
+  } | {
+    /**
+     * @generated from field: steward.run.v1.ModelCost cost = 3;
+     */
+    value: ModelCost;
+    case: "cost";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message steward.run.v1.ExportRunsResponse.
+ * Use `create(ExportRunsResponseSchema)` to create a new message.
+ */
+export const ExportRunsResponseSchema: GenMessage<ExportRunsResponse> = /*@__PURE__*/
+  messageDesc(file_steward_run_v1_run_service, 32);
+
+/**
+ * @generated from message steward.run.v1.RunStep
+ */
+export type RunStep = Message<"steward.run.v1.RunStep"> & {
+  /**
+   * @generated from field: string run_id = 1;
+   */
+  runId: string;
+
+  /**
+   * As in ListSteps: content of more than 500,000 bytes is left out and says so.
+   *
+   * @generated from field: steward.run.v1.Step step = 2;
+   */
+  step?: Step | undefined;
+};
+
+/**
+ * Describes the message steward.run.v1.RunStep.
+ * Use `create(RunStepSchema)` to create a new message.
+ */
+export const RunStepSchema: GenMessage<RunStep> = /*@__PURE__*/
+  messageDesc(file_steward_run_v1_run_service, 33);
+
+/**
+ * What one attempt at a model call was charged.
+ *
+ * @generated from message steward.run.v1.ModelCost
+ */
+export type ModelCost = Message<"steward.run.v1.ModelCost"> & {
+  /**
+   * @generated from field: string run_id = 1;
+   */
+  runId: string;
+
+  /**
+   * @generated from field: int32 turn = 2;
+   */
+  turn: number;
+
+  /**
+   * @generated from field: string attempt_id = 3;
+   */
+  attemptId: string;
+
+  /**
+   * The model that was asked.
+   *
+   * @generated from field: string model = 4;
+   */
+  model: string;
+
+  /**
+   * reserved: under way. settled: charged by what the provider counted. charged: died unseen, its reservation was charged.
+   * released: never reached the provider.
+   *
+   * @generated from field: string state = 5;
+   */
+  state: string;
+
+  /**
+   * @generated from field: int64 reserved_micro_usd = 6;
+   */
+  reservedMicroUsd: bigint;
+
+  /**
+   * 0 while it is reserved.
+   *
+   * @generated from field: int64 charged_micro_usd = 7;
+   */
+  chargedMicroUsd: bigint;
+
+  /**
+   * @generated from field: int64 input_tokens = 8;
+   */
+  inputTokens: bigint;
+
+  /**
+   * @generated from field: int64 output_tokens = 9;
+   */
+  outputTokens: bigint;
+
+  /**
+   * @generated from field: int64 cache_read_tokens = 10;
+   */
+  cacheReadTokens: bigint;
+
+  /**
+   * @generated from field: int64 cache_write_tokens = 11;
+   */
+  cacheWriteTokens: bigint;
+
+  /**
+   * When it was reserved.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 12;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * anthropic, openai, offline; empty: a model that is no longer known.
+   *
+   * @generated from field: string provider = 13;
+   */
+  provider: string;
+
+  /**
+   * @generated from field: int64 reasoning_tokens = 14;
+   */
+  reasoningTokens: bigint;
+
+  /**
+   * The model that the provider says has answered; empty: none has.
+   *
+   * @generated from field: string answered_by = 15;
+   */
+  answeredBy: string;
+
+  /**
+   * @generated from field: string provider_request_id = 16;
+   */
+  providerRequestId: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp ended_at = 17;
+   */
+  endedAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message steward.run.v1.ModelCost.
+ * Use `create(ModelCostSchema)` to create a new message.
+ */
+export const ModelCostSchema: GenMessage<ModelCost> = /*@__PURE__*/
+  messageDesc(file_steward_run_v1_run_service, 34);
+
+/**
  * @generated from message steward.run.v1.UndoRunRequest
  */
 export type UndoRunRequest = Message<"steward.run.v1.UndoRunRequest"> & {
@@ -1270,7 +1494,7 @@ export type UndoRunRequest = Message<"steward.run.v1.UndoRunRequest"> & {
  * Use `create(UndoRunRequestSchema)` to create a new message.
  */
 export const UndoRunRequestSchema: GenMessage<UndoRunRequest> = /*@__PURE__*/
-  messageDesc(file_steward_run_v1_run_service, 31);
+  messageDesc(file_steward_run_v1_run_service, 35);
 
 /**
  * @generated from message steward.run.v1.UndoRunResponse
@@ -1294,7 +1518,7 @@ export type UndoRunResponse = Message<"steward.run.v1.UndoRunResponse"> & {
  * Use `create(UndoRunResponseSchema)` to create a new message.
  */
 export const UndoRunResponseSchema: GenMessage<UndoRunResponse> = /*@__PURE__*/
-  messageDesc(file_steward_run_v1_run_service, 32);
+  messageDesc(file_steward_run_v1_run_service, 36);
 
 /**
  * @generated from message steward.run.v1.GetUndoRequest
@@ -1311,7 +1535,7 @@ export type GetUndoRequest = Message<"steward.run.v1.GetUndoRequest"> & {
  * Use `create(GetUndoRequestSchema)` to create a new message.
  */
 export const GetUndoRequestSchema: GenMessage<GetUndoRequest> = /*@__PURE__*/
-  messageDesc(file_steward_run_v1_run_service, 33);
+  messageDesc(file_steward_run_v1_run_service, 37);
 
 /**
  * @generated from message steward.run.v1.GetUndoResponse
@@ -1328,7 +1552,7 @@ export type GetUndoResponse = Message<"steward.run.v1.GetUndoResponse"> & {
  * Use `create(GetUndoResponseSchema)` to create a new message.
  */
 export const GetUndoResponseSchema: GenMessage<GetUndoResponse> = /*@__PURE__*/
-  messageDesc(file_steward_run_v1_run_service, 34);
+  messageDesc(file_steward_run_v1_run_service, 38);
 
 /**
  * One request to undo effects of a run, and what came of it. It is over once no step is pending.
@@ -1376,7 +1600,7 @@ export type Undo = Message<"steward.run.v1.Undo"> & {
  * Use `create(UndoSchema)` to create a new message.
  */
 export const UndoSchema: GenMessage<Undo> = /*@__PURE__*/
-  messageDesc(file_steward_run_v1_run_service, 35);
+  messageDesc(file_steward_run_v1_run_service, 39);
 
 /**
  * @generated from message steward.run.v1.UndoStep
@@ -1429,7 +1653,7 @@ export type UndoStep = Message<"steward.run.v1.UndoStep"> & {
  * Use `create(UndoStepSchema)` to create a new message.
  */
 export const UndoStepSchema: GenMessage<UndoStep> = /*@__PURE__*/
-  messageDesc(file_steward_run_v1_run_service, 36);
+  messageDesc(file_steward_run_v1_run_service, 40);
 
 /**
  * @generated from enum steward.run.v1.RunStatus
@@ -1589,7 +1813,8 @@ export const RunService: GenService<{
     output: typeof GetRunResponseSchema;
   },
   /**
-   * Newest first.
+   * Newest first. With `labels`, `tool` or `text` one call looks at 2,000 runs at most: a page may then have fewer runs than
+   * asked for, or none, while next_page_token says that there is more to look at.
    *
    * @generated from rpc steward.run.v1.RunService.ListRuns
    */
@@ -1670,6 +1895,19 @@ export const RunService: GenService<{
     methodKind: "unary";
     input: typeof RaiseBudgetRequestSchema;
     output: typeof RaiseBudgetResponseSchema;
+  },
+  /**
+   * Every run of the tenant created in a time span, oldest first, each with what was asked for of its steps and costs, as
+   * they stand when they are read. Read piece by piece as the reader takes it; nothing is held whole. A stream that broke is
+   * taken up with `after_run`. Written to the audit log. INVALID_ARGUMENT: no span, or one of more than 92 days.
+   * RESOURCE_EXHAUSTED (LIMIT_REACHED): four exports of the tenant are under way. Roles: operator, admin, auditor.
+   *
+   * @generated from rpc steward.run.v1.RunService.ExportRuns
+   */
+  exportRuns: {
+    methodKind: "server_streaming";
+    input: typeof ExportRunsRequestSchema;
+    output: typeof ExportRunsResponseSchema;
   },
   /**
    * Undoes effects of a closed run, the last one first, as the user the run acted for. Returns once the undo is written
