@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { CANCEL_CHANNEL, RUNS_CHANNEL } from '#platform/database/notify.ts';
 import { until } from './waiting.ts';
 import { walNow, walSince } from './wal.ts';
 
@@ -12,6 +13,8 @@ export interface Counted {
   readonly writes: number;
   /** What they wrote to the log, in bytes; NaN where it cannot be read. */
   readonly walBytes: number;
+  /** NOTIFYs about runs that listeners heard. */
+  readonly notifies: number;
   /** Most written first. */
   readonly byTable: readonly TableShare[];
 }
@@ -43,10 +46,12 @@ export async function countEach<K>(
   work: (key: K) => Promise<unknown>,
 ): Promise<ReadonlyMap<K, Counted>> {
   const counted = new Map<K, Counted>();
+  const heard = await countNotifies(database);
   let before = await readSettled(database, signal);
   for (const key of keys) {
     const place = await walNow(database);
     const transaction = await nextTransaction(database);
+    const notified = heard.count();
     await work(key);
     const taken = (await nextTransaction(database)) - transaction;
     const logged = place === null ? null : await walSince(database, place, NOT_COUNTED);
@@ -57,11 +62,27 @@ export async function countEach<K>(
       read: byTable.reduce((sum, { read }) => sum + read, 0),
       writes: logged?.writes ?? taken,
       walBytes: logged?.bytes ?? Number.NaN,
+      notifies: heard.count() - notified,
       byTable,
     });
     before = after;
   }
+  heard.end();
   return counted;
+}
+
+async function countNotifies(database: pg.Pool): Promise<{ count(): number; end(): void }> {
+  const client = await database.connect();
+  let heard = 0;
+  client.on('notification', () => {
+    heard += 1;
+  });
+  await client.query(`listen ${RUNS_CHANNEL}; listen ${CANCEL_CHANNEL}`);
+  return {
+    count: () => heard,
+    // It listens on, so it is not to be used again.
+    end: () => client.release(true),
+  };
 }
 
 function differences(before: readonly TableShare[], after: readonly TableShare[]): TableShare[] {

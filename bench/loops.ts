@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { BARE_SCHEMA } from './bare/activities.ts';
+import { BARE_SCHEMA, INSERT_STEP } from './bare/activities.ts';
 import { BARE_LOOP, BARE_TASK_QUEUE, FLOOR_LOOP, type LoopInput } from './bare/loops.ts';
 import { type CpuTimes, cpuPerTurn, cpuTimes } from './cpu.ts';
 import { type HistorySize, historyOf } from './history.ts';
 import type { Stand } from './stand.ts';
+import { taskOf } from './turns.ts';
 import { untilClosed } from './waiting.ts';
 
 /** A loop that Steward is compared with, as it was measured. */
@@ -16,16 +17,19 @@ export interface MeasuredLoop {
 }
 
 const START_MS = 30_000;
-const TURN_MS = 2_000;
+const TURN_MS = 3_000;
 const CALL_MS = 10_000;
 const COMMIT_TURNS = 200;
 
-/** Two activities a turn with rows in Postgres, or with nothing at all. */
-export async function measureLoop(stand: Stand, loop: 'bare' | 'floor', turns: number): Promise<MeasuredLoop> {
+/** Plays one loop to its end; returns its workflow id. The model of a bare one takes `modelMs`. */
+export async function playLoop(stand: Stand, loop: 'bare' | 'floor', turns: number, modelMs = 0): Promise<string> {
   const run = randomUUID();
   const workflowId = `bench/${loop}/${run}`;
   const input: LoopInput = { run, turns };
-  const before = cpuTimes();
+  if (loop === 'bare') {
+    const text = `script: bench-turns\n${taskOf(stand, turns, modelMs)}`;
+    await stand.database.query(INSERT_STEP, [run, 0, JSON.stringify([{ type: 'text', text }])]);
+  }
   await stand.temporal.within(new Date(Date.now() + CALL_MS), () =>
     stand.temporal.client.workflow.start(loop === 'bare' ? BARE_LOOP : FLOOR_LOOP, {
       workflowId,
@@ -34,8 +38,20 @@ export async function measureLoop(stand: Stand, loop: 'bare' | 'floor', turns: n
     }),
   );
   await untilClosed(stand.temporal, workflowId, START_MS + turns * TURN_MS, stand.signal);
-  const cpu = cpuPerTurn(before, cpuTimes(), turns);
   if (loop === 'bare') await assertEffects(stand, run, turns);
+  return workflowId;
+}
+
+/** A model call and an effect a turn with rows in Postgres, or two activities that do nothing at all. */
+export async function measureLoop(
+  stand: Stand,
+  loop: 'bare' | 'floor',
+  turns: number,
+  modelMs = 0,
+): Promise<MeasuredLoop> {
+  const before = cpuTimes();
+  const workflowId = await playLoop(stand, loop, turns, modelMs);
+  const cpu = cpuPerTurn(before, cpuTimes(), turns);
   const history = await historyOf(stand.temporal, workflowId);
   return { msPerTurn: history.ms / turns, turns, cpu, history };
 }

@@ -3,8 +3,9 @@ import { isStewardError } from '#domain/errors.ts';
 import { type BenchHome, openHome } from './home.ts';
 import { type Measured, measure } from './measure.ts';
 import { type BenchOptions, readOptions, USAGE, UsageError } from './options.ts';
-import { figuresOf, report } from './report.ts';
+import { report } from './report.ts';
 import { withStand } from './stand.ts';
+import { figuresOf } from './totals.ts';
 
 /** A benchmark that takes longer has met something it does not know. */
 const LIMIT_MS = 30 * 60_000;
@@ -31,7 +32,7 @@ async function main(): Promise<number> {
     note(`Seed ${options.seed}`);
     const measured = await onOwnStand(options, note, stop.signal);
     const figures = figuresOf(measured, options);
-    process.stdout.write(`${report(figures, measured).join('\n')}\n`);
+    process.stdout.write(`${report(figures, measured, options).join('\n')}\n`);
     if (options.json) process.stdout.write(`${JSON.stringify(figures)}\n`);
     return 0;
   } catch (error) {

@@ -1,6 +1,7 @@
 import type { OnProgress } from '#deploy/dev/progress.ts';
 import { type MeasuredCancel, measureCancel } from './cancels.ts';
 import { type Counted, countEach } from './counters.ts';
+import { CROWD, measureCrowd } from './crowd.ts';
 import { randomOf, shuffled } from './figures.ts';
 import { fillDatabase } from './filler.ts';
 import { storeOf } from './history.ts';
@@ -20,10 +21,17 @@ export interface Measured {
   readonly floor: readonly MeasuredLoop[];
   readonly commits: readonly number[];
   readonly cancels: readonly MeasuredCancel[];
+  /** With a model that takes its time. */
+  readonly slow: { readonly runs: readonly MeasuredRun[]; readonly bare: readonly MeasuredLoop[] };
+  /** Turns a second of fifty at once. */
+  readonly crowds: { readonly runs: readonly number[]; readonly loops: readonly number[] };
 }
 
-/** Turns of the loops that Steward is compared with: as long as its longest run, and no longer than this. */
-const LONGEST_LOOP = 50;
+/** What a slow model takes for an answer, in milliseconds. */
+export const SLOW_MODEL_MS = 200;
+
+/** The longest run that is measured in every round, and compared with loops as long as it. */
+const LONGEST_REPEATED = 100;
 /** Short and often, so that a busy moment of the machine falls on few of them. */
 const LOOPS_PER_ROUND = 2;
 const WARM_UP_TURNS = 30;
@@ -40,7 +48,7 @@ type Job = readonly [string, () => Promise<unknown>];
  */
 export async function measure(stand: Stand, options: BenchOptions, onProgress: OnProgress): Promise<Measured> {
   const random = randomOf(options.seed);
-  const loopTurns = Math.min(LONGEST_LOOP, Math.max(...options.turns));
+  const loopTurns = comparedTurns(options.turns);
   onProgress('Warming up');
   const first = await playRun(stand, COPIED_TURNS);
   if (stand.ownDatabase) await fillDatabase(stand.database, first, COPIES, stand.project);
@@ -49,6 +57,8 @@ export async function measure(stand: Stand, options: BenchOptions, onProgress: O
   await measureLoop(stand, 'floor', WARM_UP_TURNS);
 
   const runs: MeasuredRun[] = [];
+  const slow: { runs: MeasuredRun[]; bare: MeasuredLoop[] } = { runs: [], bare: [] };
+  const crowds: { runs: number[]; loops: number[] } = { runs: [], loops: [] };
   const [bare, floor, commits]: [MeasuredLoop[], MeasuredLoop[], number[]] = [[], [], []];
   for (let round = 1; round <= options.rounds; round += 1) {
     const loops: readonly Job[] = [
@@ -57,10 +67,12 @@ export async function measure(stand: Stand, options: BenchOptions, onProgress: O
       ['two commits', async () => commits.push(await measureCommits(stand))],
     ];
     const jobs: readonly Job[] = [
-      ...options.turns.map(
-        (turns): Job => [`a run of ${turns} turns`, async () => runs.push(await measureRun(stand, turns))],
-      ),
+      ...options.turns
+        .filter((turns) => turns <= LONGEST_REPEATED)
+        .map((turns): Job => [`a run of ${turns} turns`, async () => runs.push(await measureRun(stand, turns))]),
       ...Array.from({ length: LOOPS_PER_ROUND }, () => loops).flat(),
+      ...slowJobs(stand, options.slowTurns, slow),
+      ...crowdJobs(stand, options.crowdTurns, crowds),
     ];
     for (const [name, job] of shuffled(jobs, random)) {
       onProgress(`Round ${round} of ${options.rounds}: ${name}`);
@@ -69,9 +81,10 @@ export async function measure(stand: Stand, options: BenchOptions, onProgress: O
   }
 
   onProgress('Counting what runs write; Postgres hands its counts over within ten seconds');
-  const counted = await countEach(stand.database, stand.signal, options.turns, (turns) => {
+  const counted = await countEach(stand.database, stand.signal, options.turns, async (turns) => {
     onProgress(`Counting what a run of ${turns} turns writes`);
-    return playRun(stand, turns);
+    const run = await measureRun(stand, turns);
+    if (turns > LONGEST_REPEATED) runs.push(run);
   });
   return {
     temporal: await storeOf(stand.temporal),
@@ -82,7 +95,33 @@ export async function measure(stand: Stand, options: BenchOptions, onProgress: O
     floor,
     commits,
     cancels: await measureCancels(stand, options, random, onProgress),
+    slow,
+    crowds,
   };
+}
+
+/** The length of the runs that are compared with loops of the same. */
+export function comparedTurns(lengths: readonly number[]): number {
+  const repeated = lengths.filter((turns) => turns <= LONGEST_REPEATED);
+  return repeated.length > 0 ? Math.max(...repeated) : LONGEST_REPEATED;
+}
+
+function slowJobs(stand: Stand, turns: number, slow: { runs: MeasuredRun[]; bare: MeasuredLoop[] }): readonly Job[] {
+  if (turns === 0) return [];
+  const what = `of ${turns} turns with a model of ${SLOW_MODEL_MS} ms`;
+  return [
+    [`a run ${what}`, async () => slow.runs.push(await measureRun(stand, turns, SLOW_MODEL_MS))],
+    [`a bare loop ${what}`, async () => slow.bare.push(await measureLoop(stand, 'bare', turns, SLOW_MODEL_MS))],
+  ];
+}
+
+function crowdJobs(stand: Stand, turns: number, crowds: { runs: number[]; loops: number[] }): readonly Job[] {
+  if (turns === 0) return [];
+  const crowd = (of: 'runs' | 'loops') => async () => crowds[of].push(await measureCrowd(stand, of, turns));
+  return [
+    [`${CROWD} runs at once`, crowd('runs')],
+    [`${CROWD} bare loops at once`, crowd('loops')],
+  ];
 }
 
 async function measureCancels(

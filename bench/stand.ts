@@ -88,7 +88,7 @@ async function bringUp(options: StandOptions, undo: (() => Promise<unknown>)[]):
 
   const database = new pg.Pool({
     connectionString: stack.databaseUrl,
-    max: 2,
+    max: 3,
     application_name: 'steward-bench',
     statement_timeout: 60_000,
   });
@@ -140,6 +140,7 @@ function startBare(stack: Stack, options: StandOptions): Promise<RunningService>
       TEMPORAL_ADDRESS: stack.environment.temporal,
       TEMPORAL_NAMESPACE: stack.environment.namespace,
       TEMPORAL_API_KEY: options.env.TEMPORAL_API_KEY,
+      ANTHROPIC_BASE_URL: stack.offlineModel,
     },
     signal: options.signal,
   });

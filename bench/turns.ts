@@ -18,13 +18,18 @@ export interface MeasuredRun {
 
 const START_MS = 30_000;
 /** A turn that takes longer is no turn. */
-const TURN_MS = 2_000;
+const TURN_MS = 3_000;
+
+/** What the scripted model is told: so many turns, each answered after so long. */
+export function taskOf(stand: Pick<Stand, 'project'>, turns: number, modelMs: number): string {
+  const params = { turns, project_id: stand.project, ...(modelMs > 0 ? { model_ms: modelMs } : {}) };
+  return `File ${turns} tasks.\nparams: ${JSON.stringify(params)}`;
+}
 
 /** Plays one run of so many turns, each one model call and one tool call, to its end. */
-export async function playRun(stand: Stand, turns: number): Promise<string> {
-  const params = JSON.stringify({ turns, project_id: stand.project });
+export async function playRun(stand: Stand, turns: number, modelMs = 0): Promise<string> {
   const { run } = await stand.runs.startRun(
-    { requestId: randomUUID(), agent: 'bench-turns', input: `File ${turns} tasks.\nparams: ${params}` },
+    { requestId: randomUUID(), agent: 'bench-turns', input: taskOf(stand, turns, modelMs) },
     { signal: stand.signal },
   );
   if (!run) throw new Error('run-api started no run.');
@@ -33,9 +38,9 @@ export async function playRun(stand: Stand, turns: number): Promise<string> {
 }
 
 /** Plays one run and measures it. Throws where it did not do what it was to do. */
-export async function measureRun(stand: Stand, turns: number): Promise<MeasuredRun> {
+export async function measureRun(stand: Stand, turns: number, modelMs = 0): Promise<MeasuredRun> {
   const before = cpuTimes();
-  const run = await playRun(stand, turns);
+  const run = await playRun(stand, turns, modelMs);
   const cpu = cpuPerTurn(before, cpuTimes(), turns);
   const { rows } = await stand.database.query<{
     status: string;
@@ -58,13 +63,13 @@ export async function measureRun(stand: Stand, turns: number): Promise<MeasuredR
   return {
     turns,
     msPerTurn: found.ms / turns,
-    modelMsPerTurn: (await modelMs(stand, run)) / turns,
+    modelMsPerTurn: (await timeOfModel(stand, run)) / turns,
     cpu,
     history: await historyOf(stand.temporal, `run/${run}`),
   };
 }
 
-async function modelMs(stand: Stand, run: string): Promise<number> {
+async function timeOfModel(stand: Stand, run: string): Promise<number> {
   const seen = await requestsOf(stand, run);
   return seen.reduce((sum, request) => sum + ((request.endedAt ?? request.receivedAt) - request.receivedAt), 0);
 }

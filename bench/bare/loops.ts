@@ -14,11 +14,11 @@ export interface StepInput {
   readonly turn: number;
 }
 
-/** Two activities a turn, with what they say and do in Postgres, by reference. */
+/** Two activities a turn, with what they say and do in Postgres, by reference. The first step is there already. */
 export interface BareActivities {
-  /** Reads the conversation, answers at once, stores the message. One commit. */
+  /** Reads the conversation, asks the model, stores its message. One commit. */
   say(input: StepInput): Promise<{ readonly calls: number }>;
-  /** Has an effect and stores its result. One commit. */
+  /** Reads the call, has its effect and stores the result. One commit. */
   take(input: StepInput): Promise<{ readonly outcome: string }>;
   nothing(): Promise<void>;
 }

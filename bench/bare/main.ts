@@ -8,19 +8,22 @@ import { BARE_TASK_QUEUE } from './loops.ts';
 /** The worker of the loops that Steward is compared with: the SDK as it comes, with Steward's sticky cache. */
 await runService(async () => {
   const { TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: namespace, TEMPORAL_API_KEY: apiKey } = process.env;
-  if (!address || !namespace) throw new Error('TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE must be set.');
+  const model = process.env.ANTHROPIC_BASE_URL;
+  if (!address || !namespace || !model) {
+    throw new Error('TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and ANTHROPIC_BASE_URL must be set.');
+  }
   Runtime.install({ shutdownSignals: [], telemetryOptions: { logging: { forward: {}, filter: 'ERROR' } } });
   const quiet = () => {};
   const logger = { log: quiet, trace: quiet, debug: quiet, info: quiet, warn: quiet, error: console.error };
   const { code } = await bundleWorkflowCode({ workflowsPath: join(import.meta.dirname, 'workflows.ts'), logger });
   const connection = await NativeConnection.connect({ address, ...(apiKey ? { apiKey, tls: true } : {}) });
-  const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 5 });
+  const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 20 });
   const worker = await Worker.create({
     connection,
     namespace,
     taskQueue: BARE_TASK_QUEUE,
     workflowBundle: { code },
-    activities: bareActivities(pool),
+    activities: bareActivities(pool, model),
     maxCachedWorkflows: 500,
   });
   const running = worker.run();
