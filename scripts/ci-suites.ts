@@ -35,4 +35,19 @@ export const suites: readonly Suite[] = [
     command: [...chaos, '--runs', '3', '--kills', '2', '--late', '0', '--sabotage', 'resolve'],
     expect: { exitCode: 0, figures: { kills: 2, duplicated: { min: 1 } } },
   },
+  {
+    name: 'retail: recorded requests leave what was recorded, while processes are killed',
+    command: ['npm', 'run', '-s', 'retail', '--', '--json', '--chaos', '--kills', '4', '--tasks', '10'],
+    expect: {
+      exitCode: 0,
+      figures: { tasks: 10, statesEqual: 10, actions: 63, returnsEqual: 63, effectsDuplicated: 0, kills: { min: 4 } },
+    },
+    maySkip: true,
+  },
+  {
+    name: 'retail without receipts must find duplicates',
+    command: ['npm', 'run', '-s', 'retail', '--', '--json', '--chaos', '--kills', '2', '--sabotage', 'receipts'],
+    expect: { exitCode: 0, figures: { effectsDuplicated: { min: 1 } } },
+    maySkip: true,
+  },
 ];

@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
-import { complaints, play, type Suite } from '#scripts/run-suites.ts';
+import { complaints, play, type Suite, skipReason } from '#scripts/run-suites.ts';
 
 const node = (script: string): Suite['command'] => [process.execPath, '-e', script];
 const output = 'progress\n{"duplicated":0,"lost":2,"turns":{"100":{"ms":31.5}},"status":"completed"}\n';
@@ -57,3 +57,12 @@ async function gone(pid: number): Promise<boolean> {
   }
   return false;
 }
+
+test('a suite that may skip is skipped where it says why, and nowhere else', () => {
+  const suite = { name: 's', command: ['x'] as const, expect: { exitCode: 0 }, maySkip: true };
+  const outcome = { exitCode: 0, output: '{"skipped":"no data"}\n' };
+  expect(skipReason(suite, outcome)).toBe('no data');
+  expect(skipReason({ ...suite, maySkip: false }, outcome)).toBeUndefined();
+  expect(skipReason(suite, { ...outcome, exitCode: 1 })).toBeUndefined();
+  expect(skipReason(suite, { exitCode: 0, output: '{"tasks":1}\n' })).toBeUndefined();
+});

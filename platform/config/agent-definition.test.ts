@@ -22,7 +22,7 @@ function refused(yaml: string): StewardError {
 
 const MINIMAL = 'name: helper\ninstructions: Help.\nmodel: offline-1\n';
 
-test("every definition of this repository's is valid", async () => {
+test("the release closer's definition is valid", async () => {
   const yaml = await readFile(join(import.meta.dirname, '..', '..', 'agents', 'release-closer.yaml'), 'utf8');
   const agent = parseAgent(yaml, known);
   expect(agent).toMatchObject({
@@ -33,6 +33,11 @@ test("every definition of this repository's is valid", async () => {
   });
   expect(agent.instructions).toMatch(/^script: close-out-release$/m);
   expect(agent.tools.messaging).toEqual(['send_email']);
+});
+
+test("the order desk's definition is valid", async () => {
+  const yaml = await readFile(join(import.meta.dirname, '..', '..', 'agents', 'order-desk.yaml'), 'utf8');
+  expect(parseAgent(yaml, known)).toMatchObject({ name: 'order-desk', limits: DEFAULT_LIMITS });
 });
 
 test('what is left out has defaults', () => {

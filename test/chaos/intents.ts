@@ -82,6 +82,21 @@ function mail(subject: string): Intent {
 }
 
 /** Tools whose second effect can be seen. A second deletion finds nothing, and mail stores drop a repeated mail. */
-export const SEEN_TWICE: ReadonlySet<string> = new Set(['create_task', 'update_task_status', 'assign_task']);
+export const SEEN_TWICE: ReadonlySet<string> = new Set([
+  'create_task',
+  'update_task_status',
+  'assign_task',
+  'modify_pending_order_address',
+  'modify_user_address',
+]);
 /** Tools that have an effect at all. */
-export const EFFECT_TOOLS: ReadonlySet<string> = new Set([...SEEN_TWICE, 'delete_task', 'send_email']);
+export const EFFECT_TOOLS: ReadonlySet<string> = new Set([
+  ...SEEN_TWICE,
+  'delete_task',
+  'send_email',
+  'cancel_pending_order',
+  'modify_pending_order_payment',
+  'modify_pending_order_items',
+  'exchange_delivered_order_items',
+  'return_delivered_order_items',
+]);

@@ -1,6 +1,7 @@
 /** The processes that are killed. */
 export const TARGETS = ['worker', 'guard', 'projects', 'messaging', 'run-api'] as const;
-export type Target = (typeof TARGETS)[number];
+/** With those that other suites kill. */
+export type Target = (typeof TARGETS)[number] | 'orders';
 
 /** The places where a process ends itself with SIGKILL once the place is armed. */
 export const POINTS = {
@@ -16,6 +17,7 @@ export const POINTS = {
     'after-decide': 'decision committed, not answered',
   },
   projects: { 'after-commit': 'effect and receipt committed, not answered' },
+  orders: { 'after-commit': 'effect and receipt committed, not answered' },
   messaging: {
     'after-far-effect': 'mail handed over, receipt not stored',
     'after-commit': 'receipt committed, not answered',

@@ -32,12 +32,12 @@ export class Supervisor {
   readonly #failed = Promise.withResolvers<never>();
   #stopped = false;
 
-  constructor(stack: Stack, control: Control, note: (line: string) => void) {
+  constructor(stack: Stack, control: Control, note: (line: string) => void, targets: readonly Target[] = TARGETS) {
     this.#stack = stack;
     this.#control = control;
     this.#note = note;
     this.#failed.promise.catch(() => undefined);
-    for (const target of TARGETS) {
+    for (const target of targets) {
       const service = stack.service(target);
       this.#up.set(target, Promise.resolve(service));
       this.#watch(target, service);

@@ -16,7 +16,7 @@ const AS_IF_WANTED_MS = 30_000;
 const COUNTED: ReadonlySet<string> = new Set(['execute', 'resolve', 'preview', 'undo']);
 
 /** What a catalog of the suite is composed of. */
-export function chaosParts(target: Target & ('projects' | 'messaging')): {
+export function chaosParts(target: Target & ('projects' | 'messaging' | 'orders')): {
   readonly hooks: CatalogHooks;
   readonly wrap: (service: BoundService) => BoundService;
   readonly receipts?: Receipts;
