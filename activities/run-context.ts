@@ -95,7 +95,7 @@ async function cancellationArrives(context: Context): Promise<void> {
 export function toFailure(error: unknown, log: ActivityLog, attempt: number): Error {
   if (error instanceof ApplicationFailure || error instanceof CancelledFailure) return error;
   const known = toStewardError(error);
-  if (known.cause !== undefined) log.warn(known.message, { code: known.code, cause: String(known.cause) });
+  if (known.cause !== undefined) log.warn('an activity failed', { code: known.code, err: known });
   const after = known.details.retryAfterMs ?? (known.code.startsWith('MODEL_') ? providerWaitMs(attempt) : undefined);
   return ApplicationFailure.create({
     message: known.message,

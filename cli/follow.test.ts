@@ -42,7 +42,7 @@ async function serve(scripts: readonly Script[], head = 3n) {
     listen: '127.0.0.1:0',
     services: [bind(RunService, { roles, handlers })],
     verifier: { verify: () => Promise.reject(new Error('open')) },
-    log: { debug: () => {}, warn: () => {}, error: () => {} },
+    log: { debug: () => {}, info: () => undefined, warn: () => {}, error: () => {} },
   });
   const connection = connect(RunService, { address: server.address });
   stops.push(async () => {

@@ -47,7 +47,7 @@ beforeAll(async () => {
     listen: '127.0.0.1:0',
     services: [bind(RunService, { roles: Object.fromEntries(methods), handlers })],
     verifier: createVerifier({ issuer: 'test', audience: 'steward', jwks: keys.jwks }),
-    log: { debug: () => {}, warn: () => {}, error: () => {} },
+    log: { debug: () => {}, info: () => undefined, warn: () => {}, error: () => {} },
   });
 });
 

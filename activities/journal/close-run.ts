@@ -38,7 +38,7 @@ export async function closeRun(deps: CloseRunDeps, input: CloseRunInput): Promis
     if (one.status === 'fulfilled') continue;
     if (!input.giveUp) throw one.reason;
     const call = started[index]?.callId;
-    deps.log.warn('closing without knowing what became of a call', { run: input.run, call, err: String(one.reason) });
+    deps.log.warn('closing without knowing what became of a call', { run: input.run, call, err: one.reason });
   }
   const message = input.message ?? (input.reason ? STOP_TEXT[input.reason] : '');
   const closed = await deps.store.close(ref, { status: input.status, reason: input.reason, message });

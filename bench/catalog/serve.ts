@@ -36,7 +36,12 @@ export async function serveBenchCatalog(stack: Stack, listen: string): Promise<B
   const { db, close } = connect(urlFor(stack.databaseUrl, role, password), { schema: CATALOG_SCHEMA, name: role });
   const { tool, callOf } = holdTool();
   const { tokens, runGrants, guard } = stack.secrets;
-  const quiet = { debug() {}, warn() {}, error: (fields: object, message: string) => console.error(message, fields) };
+  const quiet = {
+    debug() {},
+    info() {},
+    warn() {},
+    error: (fields: object, message: string) => console.error(message, fields),
+  };
   // What Steward's processes show this catalog, as the launcher makes it for its own.
   const claims = { issuer: DEV_ISSUER, audience: catalogAudience(BENCH_CATALOG), tenant: '', subject: 'steward' };
   const token = await mintToken(tokens.privateJwk, { ...claims, roles: ['worker'] }, 3_600);

@@ -90,8 +90,27 @@ export function endedAs(exit: ExitInfo): string {
 function logTail(file: string, from: number): string {
   try {
     const text = readFileSync(file).subarray(from).subarray(-TAIL_BYTES).toString('utf8');
-    return text.trimEnd().split('\n').slice(-TAIL_LINES).join('\n');
+    return text.trimEnd().split('\n').slice(-TAIL_LINES).map(readable).join('\n');
   } catch {
     return '';
   }
+}
+
+/** A line of a service's log as a person reads it; any other line as it is. */
+function readable(line: string): string {
+  if (!line.startsWith('{')) return line;
+  try {
+    const { level, msg, err } = JSON.parse(line) as { level?: string; msg?: string; err?: ToldError };
+    if (msg === undefined) return line;
+    const why: string[] = [];
+    for (let at = err; at !== undefined && why.length < 4; at = at.cause) if (at.message) why.push(at.message);
+    return [`${level ?? 'info'}: ${msg}`, ...why].join(': ');
+  } catch {
+    return line;
+  }
+}
+
+interface ToldError {
+  readonly message?: string;
+  readonly cause?: ToldError;
 }

@@ -1,48 +1,59 @@
-import pino, { type Logger } from 'pino';
-import { isStewardError } from '#domain/errors.ts';
-
-/** Logs JSON lines on stderr; stdout belongs to the one line that says a service serves. */
-export function createLog(name: string, level: string): Logger {
-  return pino({ name, level, base: { name } }, pino.destination({ fd: 2, sync: true }));
-}
+import { basename, dirname } from 'node:path';
+import { processLog } from '#platform/telemetry/log.ts';
 
 /** Prints the line the launcher waits for. */
 export function announceReady(ready: { readonly address: string }): void {
   process.stdout.write(`STEWARD_READY ${JSON.stringify(ready)}\n`);
+  log().info({ address: ready.address, pid: process.pid }, 'serving');
 }
 
 /**
  * Runs a service's main and, at the first SIGTERM or SIGINT, the stop it returned; the process then ends with 0. A main
- * that fails prints its message on stderr and ends with 1.
+ * that fails, and an error nobody caught, is a line of the log and ends the process with 1.
  */
 export async function runService(main: () => Promise<() => Promise<void>>): Promise<void> {
   // From the start on: the signal may come right behind the line that says the service serves.
-  const told = new Promise<null>((done) => {
-    for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => done(null));
+  const told = new Promise<NodeJS.Signals>((done) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => done(signal));
   });
+  logInsteadOfNode();
   try {
     const stop = await Promise.race([main(), told]);
-    if (stop !== null) {
-      await told;
+    if (typeof stop === 'function') {
+      const signal = await told;
+      log().info({ signal }, 'stopping');
       await stop();
+      log().info({ signal }, 'stopped');
     }
     process.exit(0);
   } catch (error) {
-    fail(error);
+    fail(error, 'could not go on');
   }
 }
 
-/** Runs a task that ends by itself; one that fails prints its message on stderr and ends the process with 1. */
+/** Runs a task that ends by itself; one that fails says why on stderr and ends the process with 1. */
 export async function runTask(task: () => Promise<void>): Promise<void> {
+  logInsteadOfNode();
   try {
     await task();
   } catch (error) {
-    fail(error);
+    fail(error, 'could not go on');
   }
 }
 
-function fail(error: unknown): never {
-  const message = isStewardError(error) ? error.message : error instanceof Error ? error.stack : String(error);
-  process.stderr.write(`${message}\n`);
+/** Node's own words on stderr would be no JSON. */
+function logInsteadOfNode(): void {
+  process.on('uncaughtException', (error) => fail(error, 'an error nobody caught'));
+  process.removeAllListeners('warning');
+  process.on('warning', (warning) => log().warn({ err: warning }, 'a warning of Node'));
+}
+
+/** Before a service has its own log, it is named by the folder of its entry. */
+function log(): ReturnType<typeof processLog> {
+  return processLog(basename(dirname(process.argv[1] ?? '')));
+}
+
+function fail(error: unknown, message: string): never {
+  log().fatal({ err: error }, message);
   process.exit(1);
 }

@@ -2,6 +2,7 @@ import type { DescMessage, MessageInitShape } from '@bufbuild/protobuf';
 import type { CallContext as NiceContext } from 'nice-grpc';
 import { isStewardError, StewardError, toStewardError } from '#domain/errors.ts';
 import { ANONYMOUS, type Principal, type Verifier } from '#platform/identity/principal.ts';
+import { type Ids, underIds } from '#platform/telemetry/ids.ts';
 import type { BoundMethod, CallContext } from './bind.ts';
 import { decode, encode } from './definition.ts';
 import { ERROR_TRAILER, toServerError, toTrailer } from './errors.ts';
@@ -16,6 +17,7 @@ const LONGEST_MS = 3_600_000;
 /** Takes log lines. Any pino logger fits. */
 export interface Log {
   debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
 }
@@ -77,6 +79,17 @@ function readRequest(method: BoundMethod, bytes: Uint8Array): ReturnType<typeof 
   return request;
 }
 
+/** Requests name their run and call alike; who may not see these learns no more from the log than was asked. */
+function noteNamed(ids: Ids, request: object): void {
+  const { runId, callId } = request as { runId?: unknown; callId?: unknown };
+  if (isId(runId)) ids.run = runId;
+  if (isId(callId)) ids.call = callId;
+}
+
+function isId(value: unknown): value is string {
+  return typeof value === 'string' && /^[\w.-]{1,64}$/.test(value);
+}
+
 /** One call under way: its signal, its deadline, and how it ends. */
 class ServedCall {
   readonly #settings: CallSettings;
@@ -88,6 +101,7 @@ class ServedCall {
   readonly #aborted: Promise<never>;
   readonly #timer: NodeJS.Timeout;
   readonly #started = performance.now();
+  readonly #ids: Ids;
   #principal: Principal = ANONYMOUS;
 
   constructor(settings: CallSettings, method: BoundMethod, nice: NiceContext) {
@@ -96,6 +110,7 @@ class ServedCall {
     this.#nice = nice;
     this.#name = `${method.desc.parent.typeName}/${method.desc.name}`;
     const stream = method.desc.methodKind !== 'unary';
+    this.#ids = { rpc: this.#name };
     this.#deadline = deadlineOf(nice, stream);
     this.#aborted = new Promise((_resolve, reject) => {
       this.#abort.signal.addEventListener('abort', () => reject(this.#abort.signal.reason), { once: true });
@@ -143,6 +158,8 @@ class ServedCall {
   async #open(bytes: Uint8Array): Promise<readonly [CallContext, ReturnType<typeof decode>]> {
     this.#principal = await this.#within(admit(this.#method, this.#name, this.#nice, this.#settings.verifier));
     const request = readRequest(this.#method, bytes);
+    this.#ids.tenant = this.#principal.tenant;
+    noteNamed(this.#ids, request);
     const ctx: CallContext = {
       principal: this.#principal,
       signal: this.#abort.signal,
@@ -160,6 +177,11 @@ class ServedCall {
     throw new StewardError('TOO_LARGE', `The answer has ${bytes.length} bytes; at most ${max} are sent. Ask for less.`);
   }
 
+  /** The call with its lines of the log under its ids. */
+  under<T>(work: () => T): T {
+    return underIds(this.#ids, work);
+  }
+
   async unary(bytes: Uint8Array): Promise<Uint8Array> {
     const [ctx, request] = await this.#open(bytes);
     const answer = this.#method.handler(ctx, request) as Promise<MessageInitShape<DescMessage>>;
@@ -173,7 +195,7 @@ class ServedCall {
     let exhausted = false;
     try {
       for (;;) {
-        const next = await this.#within(Promise.resolve(iterator.next()));
+        const next = await this.#within(underIds(this.#ids, () => Promise.resolve(iterator.next())));
         if (next.done) {
           exhausted = true;
           return;
@@ -191,7 +213,7 @@ class ServedCall {
     // Work that was aborted fails in many ways; the reason is the one that was given.
     const aborted = this.#abort.signal.aborted && !isStewardError(thrown);
     const error = toStewardError(aborted ? this.#abort.signal.reason : thrown);
-    const fields = { rpc: this.#name, code: error.code, tenant: this.#principal.tenant, err: error.cause ?? error };
+    const fields = { ...this.#ids, code: error.code, err: error.cause ?? error };
     if (error.code === 'INTERNAL') this.#settings.log.error(fields, 'call failed');
     else if (error.cause !== undefined) this.#settings.log.warn(fields, 'call refused');
     this.#nice.trailer.set(ERROR_TRAILER, toTrailer(error));
@@ -202,9 +224,9 @@ class ServedCall {
     clearTimeout(this.#timer);
     this.#nice.signal.removeEventListener('abort', this.#onCancel);
     this.#settings.stopping.removeEventListener('abort', this.#onStop);
-    const { tenant, subject } = this.#principal;
+    const { subject } = this.#principal;
     const ms = Math.round(performance.now() - this.#started);
-    this.#settings.log.debug({ rpc: this.#name, tenant, subject, ms }, 'call ended');
+    this.#settings.log.debug({ ...this.#ids, subject, ms }, 'call ended');
   }
 }
 
@@ -216,7 +238,7 @@ export function serveUnary(
   return async (bytes, context) => {
     const call = new ServedCall(settings, method, context);
     try {
-      return await call.unary(bytes);
+      return await call.under(() => call.unary(bytes));
     } catch (error) {
       throw call.fail(error);
     } finally {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { ActionRecord } from '#domain/action-record.ts';
 import { StewardError } from '#domain/errors.ts';
+import { noteIds } from '#platform/telemetry/ids.ts';
 import type { PrivateJwk } from './key-pair.ts';
 import { type KeySource, openKeySet } from './key-set.ts';
 import { LruCache } from './lru-cache.ts';
@@ -87,14 +88,20 @@ export function runGrantVerifier(keys: KeySource, clock: Clock = {}): RunGrantVe
     async verify(token) {
       const now = clock.now?.() ?? new Date();
       const known = cache.get(token);
-      if (known !== undefined && now.getTime() < known.until) return known.grant;
+      if (known !== undefined && now.getTime() < known.until) return noted(known.grant);
       const [claims, standing] = await verifyClaims(RUN_GRANT, keySet, token, RUN_AUDIENCE, now);
       const { subject, id: grantId, issuedAt, expiresAt } = standing;
       const grant: VerifiedRunGrant = { ...claims, user: subject, id: grantId, issuedAt, expiresAt };
       cache.set(token, { grant, until: Math.min(now.getTime() + CACHED_MS, expiresAt.getTime()) });
-      return grant;
+      return noted(grant);
     },
   };
+}
+
+/** Lines of the log are about the run whose grant was shown. */
+function noted(grant: VerifiedRunGrant): VerifiedRunGrant {
+  noteIds({ tenant: grant.tenant, run: grant.run });
+  return grant;
 }
 
 const executionClaims = z.strictObject({
@@ -176,6 +183,7 @@ export function executionGrantVerifier(keys: KeySource, catalog: string, clock: 
       if (expiresAt.getTime() - issuedAt.getTime() > EXECUTION_GRANT_MS) {
         throw new StewardError('GRANT_INVALID', 'The execution grant was made to live too long.');
       }
+      noteIds({ call: claims.call });
       return { ...claims, catalog, id: grantId, issuedAt, expiresAt };
     },
   };

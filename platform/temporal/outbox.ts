@@ -75,7 +75,7 @@ async function deliverOne(deps: DeliverDeps, tenant: string, row: Claimed, deadl
     const text = textOfTemporal(error);
     const waitMs = Math.min(LONGEST_WAIT_MS, 500 * 2 ** Math.min(row.attempts, 10));
     deps.log.warn(
-      { outbox: row.id, kind: row.kind, run: row.run_id, attempts: row.attempts, err: text },
+      { outbox: row.id, kind: row.kind, run: row.run_id, attempt: row.attempts, err: error },
       'not delivered',
     );
     await markFailed(deps.db, tenant, row, { error: text, waitMs });

@@ -1,7 +1,6 @@
 import { sql } from 'kysely';
 import { z } from 'zod';
 import { parseCatalogs } from '#platform/config/catalogs.ts';
-import { createLog } from '#platform/config/process.ts';
 import { grantVariables, type readConfig, required, serviceVariables } from '#platform/config/service.ts';
 import { connect } from '#platform/database/connect.ts';
 import { notifier } from '#platform/database/notify.ts';
@@ -13,6 +12,7 @@ import { decisionSigner, decisionVerifier } from '#platform/identity/decisions.t
 import { executionGrantSigner, runGrantVerifier } from '#platform/identity/grants.ts';
 import { publicKeySet, readPrivateKey } from '#platform/identity/key-pair.ts';
 import { createVerifier } from '#platform/identity/tokens.ts';
+import { createLog } from '#platform/telemetry/log.ts';
 import { connectTemporal } from '#platform/temporal/client.ts';
 import { openCatalogs } from './catalogs.ts';
 import { temporalDelivery } from './delivery.ts';
@@ -65,7 +65,7 @@ export async function startGuard(config: GuardConfig, wrap: GuardWrap = {}): Pro
     namespace: config.TEMPORAL_NAMESPACE,
     ...(config.TEMPORAL_API_KEY === undefined ? {} : { apiKey: config.TEMPORAL_API_KEY }),
   });
-  const wake = notifier(db, { onError: (err) => log.warn({ err: String(err) }, 'could not notify') });
+  const wake = notifier(db, { onError: (err) => log.warn({ err }, 'could not notify') });
   const catalogs = openCatalogs(addresses, tokensInDirectory(config.STEWARD_CATALOG_TOKEN_DIR));
   const deps: GuardDeps = {
     db,

@@ -1,7 +1,6 @@
 import { sql } from 'kysely';
 import { z } from 'zod';
 import { parseCatalogs } from '#platform/config/catalogs.ts';
-import { createLog } from '#platform/config/process.ts';
 import { type readConfig, required, serviceVariables, urlOf } from '#platform/config/service.ts';
 import { connect } from '#platform/database/connect.ts';
 import { notifier } from '#platform/database/notify.ts';
@@ -13,6 +12,7 @@ import { runGrantSigner } from '#platform/identity/grants.ts';
 import { readPrivateKey } from '#platform/identity/key-pair.ts';
 import { createVerifier } from '#platform/identity/tokens.ts';
 import { MODELS } from '#platform/llm/models.ts';
+import { createLog } from '#platform/telemetry/log.ts';
 import { connectTemporal } from '#platform/temporal/client.ts';
 import { openCatalogs } from './catalogs.ts';
 import { createDeliveries, type Deliveries } from './deliveries.ts';
@@ -67,11 +67,11 @@ export async function startRunApi(config: RunApiConfig, wrap: RunApiWrap = {}): 
     namespace: config.TEMPORAL_NAMESPACE,
     ...(config.TEMPORAL_API_KEY === undefined ? {} : { apiKey: config.TEMPORAL_API_KEY }),
   });
-  const wake = notifier(db, { onError: (err) => log.warn({ err: String(err) }, 'could not notify') });
+  const wake = notifier(db, { onError: (err) => log.warn({ err }, 'could not notify') });
   const hub = createHub({
     url: config.DATABASE_URL,
     db,
-    onError: (err) => log.warn({ err: String(err) }, 'hub: the database is away'),
+    onError: (err) => log.warn({ err }, 'hub: the database is away'),
   });
   const catalogs = openCatalogs(addresses, tokensInDirectory(config.STEWARD_CATALOG_TOKEN_DIR));
   const deliveries = createDeliveries({ db, temporal, log });

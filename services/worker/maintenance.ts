@@ -112,7 +112,7 @@ async function attempt(
     await work();
   } catch (error) {
     counts.failed += 1;
-    deps.log.warn({ ...what, err: error instanceof Error ? error.message : String(error) }, 'left to the next pass');
+    deps.log.warn({ ...what, err: error }, 'left to the next pass');
   }
 }
 

@@ -20,6 +20,7 @@ export function sdkLog(log: Logger): SdkLogger {
 /** Names and numbers that tell which task it was about; never inputs or results. */
 function factsOf(meta: LogMetadata): Record<string, unknown> {
   const { workflowId, workflowType, activityType, attempt, taskQueue, error } = meta as Record<string, unknown>;
-  const err = error instanceof Error ? `${error.name}: ${error.message}` : error;
-  return { workflowId, workflowType, activityType, attempt, taskQueue, err };
+  // Workflow code has no other way to say which run a line is about.
+  const run = /^run\/(.+)$/.exec(String(workflowId))?.[1];
+  return { run, workflowId, workflowType, activityType, attempt, taskQueue, err: error };
 }

@@ -8,7 +8,6 @@ import { RUN_TASK_QUEUE } from '#domain/run-workflow.ts';
 import { connectCatalogs } from '#platform/clients/catalogs.ts';
 import { connectGuard } from '#platform/clients/guard.ts';
 import { parseCatalogs } from '#platform/config/catalogs.ts';
-import { createLog } from '#platform/config/process.ts';
 import { grantVariables, type readConfig, required, serviceVariables, urlOf } from '#platform/config/service.ts';
 import { connect } from '#platform/database/connect.ts';
 import { notifier } from '#platform/database/notify.ts';
@@ -16,6 +15,7 @@ import type { Database } from '#platform/database/tables.ts';
 import { tokenFromFile, tokensInDirectory } from '#platform/grpc/token-file.ts';
 import { runGrantVerifier } from '#platform/identity/grants.ts';
 import { createAnthropicModel } from '#platform/llm/anthropic.ts';
+import { createLog } from '#platform/telemetry/log.ts';
 import { connectTemporal, type Temporal, textOfTemporal } from '#platform/temporal/client.ts';
 import { workflowBundle } from './bundle.ts';
 import { ensureSchedules } from './schedules.ts';
@@ -93,7 +93,7 @@ export async function startWorkerService(
     ...apiKey,
   });
   const push = listenForStops(config.DATABASE_URL);
-  const wake = notifier(database.db, { onError: (err) => log.warn({ err: String(err) }, 'could not notify') });
+  const wake = notifier(database.db, { onError: (err) => log.warn({ err }, 'could not notify') });
   const workers = await startWorkers(
     {
       db: database.db,
@@ -119,7 +119,7 @@ export async function startWorkerService(
   );
   const running = workers.run();
   running.catch((error: unknown) => {
-    log.fatal({ err: String(error) }, 'the worker failed');
+    log.fatal({ err: error }, 'the worker failed');
     process.exit(1);
   });
   await putSchedules(temporal, log);
@@ -144,9 +144,9 @@ async function putSchedules(temporal: Temporal, log: Logger): Promise<void> {
     try {
       return await temporal.within(new Date(Date.now() + SCHEDULE_MS), () => ensureSchedules(temporal.client));
     } catch (error) {
-      const err = textOfTemporal(error);
-      if (left === 0) throw new StewardError('UNAVAILABLE', `The background jobs could not be scheduled: ${err}`);
-      log.warn({ err, left }, 'could not schedule the background jobs yet');
+      const text = textOfTemporal(error);
+      if (left === 0) throw new StewardError('UNAVAILABLE', `The background jobs could not be scheduled: ${text}`);
+      log.warn({ err: error, left }, 'could not schedule the background jobs yet');
       await sleep(SCHEDULE_WAIT_MS);
     }
   }

@@ -29,6 +29,7 @@ import type { RunGrantVerifier } from '#platform/identity/grants.ts';
 import { tracingPlugin } from '#platform/telemetry/tracing.ts';
 import type { Temporal } from '#platform/temporal/client.ts';
 import { deliver } from '#platform/temporal/outbox.ts';
+import { activityIds } from './activity-ids.ts';
 import { createMaintenance } from './maintenance.ts';
 import { sdkLog } from './sdk-log.ts';
 
@@ -67,7 +68,10 @@ export function createRunActivities(parts: WorkerParts): RunActivities & { reado
   const { db, push } = parts;
   const log = { warn: (message: string, facts: Readonly<Record<string, unknown>>) => parts.log.warn(facts, message) };
   const turns = parts.turns ?? createTurnStore(parts);
-  const store: CallStore & CloseStore = { ...createCallStore(parts), ...createCloseStore(parts) };
+  const store: CallStore & CloseStore = {
+    ...createCallStore(parts),
+    ...loggedEnds(createCloseStore(parts), parts.log),
+  };
   const closing: CloseRunDeps = {
     store,
     catalogs: parts.catalogs,
@@ -98,6 +102,19 @@ export function createRunActivities(parts: WorkerParts): RunActivities & { reado
   };
 }
 
+/** Every run's end is a line of the log, whoever closes it. */
+function loggedEnds(store: CloseStore, log: Logger): CloseStore {
+  return {
+    ...store,
+    async close(ref, end) {
+      const closed = await store.close(ref, end);
+      const { costMicroUsd, steps, unknown } = closed;
+      log.info({ ...ref, status: end.status, stopReason: end.reason, costMicroUsd, steps, unknown }, 'run closed');
+      return closed;
+    },
+  };
+}
+
 /** The activities of undos over their parts. */
 export function createUndoActivities(parts: WorkerParts): UndoActivities {
   const log = { warn: (message: string, facts: Readonly<Record<string, unknown>>) => parts.log.warn(facts, message) };
@@ -125,6 +142,7 @@ export async function startWorkers(
       useWorkerVersioning: false as const,
     },
     plugins: [tracingPlugin('steward-worker')],
+    interceptors: { activity: [activityIds] },
     shutdownGraceTime: options.graceMs,
     shutdownForceTime: options.graceMs + 15_000,
   };

@@ -16,7 +16,7 @@ import type { MessagingTables } from '#services/catalogs/messaging/tables.ts';
 import { messagingTools } from '#services/catalogs/messaging/tools.ts';
 import { testDatabase } from './postgres.ts';
 
-const SILENT = { debug() {}, warn() {}, error() {} };
+const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 export const MAIL_DOMAIN = 'steward.example';
 /** May send, on behalf of a tenant that allows northwind.example. */
 export const ADA = { tenant: 'acme', user: 'ada@acme.example', permissions: ['messaging:send'] } as const;

@@ -7,11 +7,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
 import { descriptorHash } from '#catalog-kit/descriptor.ts';
 import { EffectClass, Risk, ToolCatalog, ToolDescriptorSchema } from '#gen/steward/catalog/v1/tool_catalog_pb.ts';
-import { announceReady, createLog, runService } from '#platform/config/process.ts';
+import { announceReady, runService } from '#platform/config/process.ts';
 import { serviceConfig } from '#platform/config/service.ts';
 import { bind } from '#platform/grpc/bind.ts';
 import { startServer } from '#platform/grpc/server.ts';
 import { createVerifier } from '#platform/identity/tokens.ts';
+import { createLog } from '#platform/telemetry/log.ts';
 
 const DIGEST = 'f'.repeat(64);
 const tool = (name: string, risk: Risk, effectClass: EffectClass) => {

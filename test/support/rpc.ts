@@ -14,6 +14,7 @@ type RunHandlers = Handlers<typeof RunService>;
 export interface LogLines {
   readonly lines: { readonly level: string; readonly fields: object; readonly message: string }[];
   debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
 }
@@ -22,7 +23,7 @@ export interface LogLines {
 export function keepLog(): LogLines {
   const lines: LogLines['lines'] = [];
   const at = (level: string) => (fields: object, message: string) => void lines.push({ level, fields, message });
-  return { lines, debug: at('debug'), warn: at('warn'), error: at('error') };
+  return { lines, debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 
 /** Handlers for every method of RunService: those given, and UNIMPLEMENTED for the others. */

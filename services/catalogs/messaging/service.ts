@@ -1,7 +1,7 @@
 import { type CatalogOptions, serveCatalog } from '#catalog-kit/serve.ts';
-import { createLog } from '#platform/config/process.ts';
 import { grantVariables, required, serviceConfig, urlOf } from '#platform/config/service.ts';
 import { connect } from '#platform/database/connect.ts';
+import { createLog } from '#platform/telemetry/log.ts';
 import { smtpMailer } from './smtp.ts';
 import type { MessagingTables } from './tables.ts';
 import { messagingTools } from './tools.ts';

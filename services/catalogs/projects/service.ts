@@ -1,7 +1,7 @@
 import { type CatalogOptions, serveCatalog } from '#catalog-kit/serve.ts';
-import { createLog } from '#platform/config/process.ts';
 import { grantVariables, serviceConfig } from '#platform/config/service.ts';
 import { connect } from '#platform/database/connect.ts';
+import { createLog } from '#platform/telemetry/log.ts';
 import type { ProjectsTables } from './tables.ts';
 import { projectsTools } from './tools/index.ts';
 

@@ -64,6 +64,11 @@ export async function decide(
       return decidedOf(question, decision, usersMayConfirm, outbox);
     });
     deps.notifier.wake(decided.owed.run);
+    const { decision } = decided.question;
+    deps.log.info(
+      { run: decision.run_id, call: decision.call_id, approval: decision.approval_id, answer: decision.answer },
+      'decision recorded',
+    );
     return decided;
   } catch (error) {
     if (isDuplicate(error, 'approval_decisions_request')) throw reused(requestId);

@@ -42,6 +42,8 @@ export async function startRun(
     run: await readRun(trx, principal, begun.id),
   }));
   deps.notifier.wake(begun.id);
+  const { agent, status } = done.run;
+  if (begun.outbox !== null) deps.log.info({ run: begun.id, agent, status }, 'run accepted');
   await deps.deliveries.send(tenant, done.outbox);
   return { run: toRun(done.run, deps.temporalUi), repeated: begun.outbox === null };
 }

@@ -10,7 +10,7 @@ import { connect } from '#platform/database/connect.ts';
 import { type TestDatabase, testDatabase } from '../postgres.ts';
 import { type FarSide, HOLD_LOCK, type NotesTables, notesTools } from './tools.ts';
 
-export const SILENT = { debug() {}, warn() {}, error() {} };
+export const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 /** May do everything in the catalog. */
 export const ADA = { tenant: 'acme', user: 'ada@acme.example', permissions: ['notes:read', 'notes:write'] } as const;
 
