@@ -143,7 +143,11 @@ test('an environment that is not as it must be is named, piece by piece', async 
   }
   const wrong = await start({ STEWARD_CATALOGS: 'desk' });
   expect(await wrong.exit).toBe(1);
-  expect(wrong.output()).toContain('"desk" must be name=host:port');
+  expect(JSON.parse(wrong.output())).toMatchObject({
+    level: 'fatal',
+    service: 'guard',
+    err: { message: expect.stringContaining('"desk" must be name=host:port') },
+  });
   const keyless = await start({ STEWARD_GUARD_KEY_FILE: join(directory, 'nothing.json') });
   expect(await keyless.exit).toBe(1);
   expect(keyless.output()).toContain('cannot be read');
