@@ -57,7 +57,8 @@ afterAll(async () => {
 /** The process, once it serves or has ended. */
 async function start(change: Record<string, string>) {
   const child = spawn(process.execPath, [MAIN], { env: { ...env, ...change }, stdio: ['ignore', 'pipe', 'pipe'] });
-  const exit = once(child, 'exit').then(([code]) => code as unknown);
+  // Not 'exit': what it said last may come behind that.
+  const exit = once(child, 'close').then(([code]) => code as unknown);
   let output = '';
   const serves = Promise.withResolvers<void>();
   for (const stream of [child.stdout, child.stderr]) {
