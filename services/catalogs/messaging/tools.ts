@@ -7,6 +7,7 @@ import { composeMail, type Mail } from './mail.ts';
 import { domainsOf, type Recipient, requireAllowed } from './recipients.ts';
 import type { Mailer } from './smtp.ts';
 import type { MessagingTables } from './tables.ts';
+import { listMessages, sendMessageToUser } from './user-messages.ts';
 
 const defineTool = toolsOver<MessagingTables>();
 
@@ -55,6 +56,8 @@ export function messagingTools(mailer: Mailer, mailDomain: string): readonly Too
         return { result: { message_id: mail.messageId, accepted: [...accepted] }, change: changeOf(mail, accepted) };
       },
     }),
+    sendMessageToUser,
+    listMessages,
   ];
 }
 

@@ -175,8 +175,8 @@ async function pay(ctx: Context, owner: User, balances: readonly Balance[]): Pro
     .execute();
 }
 
-function toOrder({ tenant: _, exchange_price_difference_cents: difference, ...row }: OrderRow): Order {
-  return { ...row, exchange_price_difference_cents: difference === null ? null : Number(difference) };
+function toOrder({ tenant: _, ...row }: OrderRow): Order {
+  return row;
 }
 
 function toUser(row: CustomerRow): User {

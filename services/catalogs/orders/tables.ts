@@ -49,7 +49,7 @@ export interface OrdersTables {
     exchange_items: string[] | null;
     exchange_new_items: string[] | null;
     exchange_payment_method_id: string | null;
-    exchange_price_difference_cents: ColumnType<string | null, number | null, number | null>;
+    exchange_price_difference_cents: number | null;
     return_items: string[] | null;
     return_payment_method_id: string | null;
   };
