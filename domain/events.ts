@@ -17,8 +17,15 @@ export interface EventData {
   'run.cancelling': { readonly by: string; readonly reason: string };
   'run.paused': { readonly by: string; readonly reason: string; readonly until: number };
   'run.resumed': { readonly by: string };
-  /** A model call was reserved for and begins. */
-  'turn.started': { readonly model: string; readonly attempt: number; readonly reserved: number };
+  /** Somebody says something to the run. It is the nth message of the run, from 1. */
+  'message.received': { readonly message: number; readonly by: string; readonly text: string };
+  /** A model call was reserved for and begins. `messages`: those that it is the first to read. */
+  'turn.started': {
+    readonly model: string;
+    readonly attempt: number;
+    readonly reserved: number;
+    readonly messages?: readonly number[];
+  };
   /** The model's message is stored. `calls`: what it proposes. */
   'turn.answered': {
     readonly model: string;
@@ -71,6 +78,8 @@ export interface EventData {
     readonly message: string;
     readonly cost: number;
     readonly outcome: string;
+    /** Messages that the run has never read. */
+    readonly unread?: readonly { readonly message: number; readonly by: string; readonly text: string }[];
   };
   // What follows stands after `run.closed`. `undo`: the id of the undo; `calls`: effects that are to be undone.
   'undo.requested': { readonly undo: string; readonly by: string; readonly reason: string; readonly calls: number };

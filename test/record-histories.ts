@@ -11,7 +11,7 @@ import { REPOSITORY } from '#deploy/dev/paths.ts';
 import { workflowIdOf } from '#domain/ids.ts';
 import { RUN_TASK_QUEUE, RUN_WORKFLOW, type RunInput } from '#domain/run-workflow.ts';
 import { undoWorkflowIdOf } from '#domain/undo.ts';
-import { OLGA, type TestStack, testStack } from './support/stack.ts';
+import { DESK, OLGA, type TestStack, testStack } from './support/stack.ts';
 
 const FOLDER = join(import.meta.dirname, 'histories');
 const MANIFEST = join(import.meta.dirname, 'histories', 'manifest.json');
@@ -144,6 +144,17 @@ const SHAPES: Readonly<Record<string, Shape>> = {
       await s.stack.restart('worker');
       await s.closed(run.id);
       return { run: run.id, execution: first.firstExecutionRunId };
+    },
+  },
+  'spoken-to-at-the-end': {
+    what: 'a message comes while the last answer is streamed: the close is put off, and the run takes another turn',
+    async play(s) {
+      const agent = await s.applyAgent({ script: 'slow-stream' });
+      const run = await s.start(agent, `Go\nparams: ${JSON.stringify({ pieces: 20, everyMs: 100 })}`);
+      await s.until(run.id, (event) => event.kind === 'turn.started');
+      await s.as(DESK).runs.sendMessage({ runId: run.id, requestId: randomUUID(), text: 'One more thing.' });
+      await s.closed(run.id);
+      return run.id;
     },
   },
   'tool-call-limit': {

@@ -14,7 +14,7 @@ export interface CloseRunDeps {
   readonly log: ActivityLog;
 }
 
-/** The `closeRun` activity: resolves what was started, then writes the end of the run. */
+/** The `closeRun` activity: resolves what was started, then writes the end of the run, unless it may go on. */
 export function createCloseRun(deps: CloseRunDeps): RunActivities['closeRun'] {
   return (input) => runActivity(input.run, NO_PUSH, deps.log, () => closeRun(deps, input));
 }
@@ -41,8 +41,14 @@ export async function closeRun(deps: CloseRunDeps, input: CloseRunInput): Promis
     deps.log.warn('closing without knowing what became of a call', { run: input.run, call, err: one.reason });
   }
   const message = input.message ?? (input.reason ? STOP_TEXT[input.reason] : '');
-  const closed = await deps.store.close(ref, { status: input.status, reason: input.reason, message });
+  const mayGoOn = input.mayGoOn === true;
+  const closed = await deps.store.close(ref, { status: input.status, reason: input.reason, message, mayGoOn });
   // Delivery that fails here is the sweeper's.
   await deps.deliver(input.tenant, closed.promoted).catch(() => undefined);
-  return { costMicroUsd: closed.costMicroUsd, steps: closed.steps, unknown: closed.unknown };
+  return {
+    costMicroUsd: closed.costMicroUsd,
+    steps: closed.steps,
+    unknown: closed.unknown,
+    ...(closed.unread > 0 ? { unread: closed.unread } : {}),
+  };
 }

@@ -5,7 +5,7 @@ import type { ModelPort } from '#domain/ports/model.ts';
 import type { JudgedCall, ThinkResult } from '#domain/ports/run-activities.ts';
 import type { Proposal, TurnStore } from '#domain/ports/run-store.ts';
 import type { GuardPort } from '#domain/ports/services.ts';
-import { TURN_ATTEMPTS } from '#platform/database/turns.ts';
+import { TURN_ATTEMPTS } from '#platform/database/open-turn.ts';
 import { createAnthropicModel } from '#platform/llm/anthropic.ts';
 import { type OfflineModel, startOfflineModel } from '#services/offline-model/server.ts';
 import { activityEnvironment, endOf } from '#test/support/activities.ts';

@@ -8,9 +8,10 @@ import {
   RaiseBudgetResponseSchema,
   ResumeRunResponseSchema,
   type Run,
+  SendMessageResponseSchema,
 } from '#gen/steward/run/v1/run_service_pb.ts';
 import { action } from '../action.ts';
-import { money } from '../input.ts';
+import { money, readText } from '../input.ts';
 import { dollars } from '../render/money.ts';
 import { statusColour, statusName } from '../render/status.ts';
 import { visible } from '../render/text.ts';
@@ -19,10 +20,24 @@ import type { Session } from '../session.ts';
 interface SteerOptions {
   readonly reason?: string;
   readonly requestId?: string;
+  readonly file?: string;
 }
 
-/** Adds `run cancel`, `pause`, `resume` and `raise-budget`. */
+/** Adds `run send`, `cancel`, `pause`, `resume` and `raise-budget`. */
 export function addRunSteering(parent: Command): void {
+  steering(parent, 'send', 'say something to a run; it reads it before its next turn')
+    .argument('[text]', "what to say; '-' reads standard input")
+    .option('--file <file>', "a file that says it; '-' is standard input")
+    .action(
+      action<SteerOptions>(async (session, options, [runId = '', argument]) => {
+        const text = await textOf(options, argument);
+        const request = { runId, requestId: requestIdOf(session, options), text };
+        const answer = await session.wait('Sending', session.runs.sendMessage(request));
+        if (answer.repeated) session.remark(`The request id ${request.requestId} had sent this before.`);
+        shown(session, SendMessageResponseSchema, answer, 'was told; it reads it before its next turn');
+        return undefined;
+      }),
+    );
   reasoned(parent, 'cancel', 'ask a run to stop').action(
     action<SteerOptions>(async (session, options, [runId = '']) => {
       const request = { runId, requestId: requestIdOf(session, options), reason: options.reason ?? '' };
@@ -82,6 +97,15 @@ function reasoned(parent: Command, name: string, what: string): Command {
 function requestIdOf(session: Session, options: SteerOptions): string {
   session.requestId = options.requestId ?? randomUUID();
   return session.requestId;
+}
+
+async function textOf(options: SteerOptions, argument: string | undefined): Promise<string> {
+  if ((argument === undefined) === (options.file === undefined)) {
+    throw new StewardError('INVALID_REQUEST', 'Say it once: as an argument, or with --file.');
+  }
+  const text = options.file !== undefined || argument === '-' ? await readText(options.file ?? '-') : (argument ?? '');
+  if (text.trim() === '') throw new StewardError('INVALID_REQUEST', 'What you want to say is empty.');
+  return text;
 }
 
 function amountOf(text: string): bigint {

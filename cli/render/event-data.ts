@@ -29,6 +29,11 @@ export class EventReader {
     return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : [];
   }
 
+  numbers(name: string): readonly number[] {
+    const value = this.#data[name];
+    return Array.isArray(value) ? value.filter((one) => typeof one === 'number') : [];
+  }
+
   objects(name: string): readonly EventReader[] {
     const value = this.#data[name];
     return Array.isArray(value) ? value.filter(isObject).map((one) => new EventReader(one)) : [];

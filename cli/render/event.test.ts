@@ -134,6 +134,17 @@ test('effects say whether they can be undone', () => {
   expect(line(event('tool.done', { tool: 'list', change: null, undoable: false, repeated: false }))).toMatch(/✓ list$/);
 });
 
+test('messages are shown as they come, as they are read, and where nobody has read them', () => {
+  const come = line(event('message.received', { message: 2, by: 'ann@acme', text: 'Only the blue ones.' }));
+  expect(come).toContain('▸ message 2  from ann@acme: Only the blue ones.');
+  const read = line(event('turn.started', { model: 'm', attempt: 1, reserved: 5, messages: [1, 2] }));
+  expect(read).toContain('reads message 1, 2, ');
+  const end = { status: 'cancelled', reason: 'cancelled', message: '', cost: 0, outcome: '' } as const;
+  const unread = event('run.closed', { ...end, unread: [{ message: 3, by: 'ann@acme', text: 'Wait!' }] });
+  expect(renderEvent(unread, state)).toHaveLength(2);
+  expect(renderEvent(unread, state)[1]).toContain('never read: message 3 from ann@acme: Wait!');
+});
+
 test('every kind has a line that fits the terminal and obeys nothing in the data', () => {
   const evil = '\u001b[2J\u202Eevil\nline '.repeat(20);
   const all: { readonly [K in EventKind]: EventData[K] } = {
@@ -143,7 +154,8 @@ test('every kind has a line that fits the terminal and obeys nothing in the data
     'run.cancelling': { by: evil, reason: evil },
     'run.paused': { by: evil, reason: evil, until: START },
     'run.resumed': { by: evil },
-    'turn.started': { model: evil, attempt: 2, reserved: 5 },
+    'message.received': { message: 1, by: evil, text: evil },
+    'turn.started': { model: evil, attempt: 2, reserved: 5, messages: [1, 2] },
     'turn.answered': { model: evil, cost: 1, spent: 1, text: evil, calls: [{ id: '1.0', tool: evil }] },
     'turn.failed': { code: 'X', message: evil, cost: 1, retrying: false },
     'limit.warning': { limit: 'active_time', used: 1, of: 2 },

@@ -78,11 +78,17 @@ const WRITERS: Readonly<Record<EventKind, Writer>> = {
     rest: `by ${byWhom(data)}${because(data.text('reason'))}, until ${when(data.number('until'), look)}`,
   }),
   'run.resumed': (data) => ({ mark: '●', colour: 'bold', head: 'resumed', rest: `by ${byWhom(data)}` }),
+  'message.received': (data) => ({
+    mark: '▸',
+    colour: 'bold',
+    head: `message ${data.number('message')}`,
+    rest: `from ${byWhom(data)}${because(data.text('text'))}`,
+  }),
   'turn.started': (data) => ({
     mark: '·',
     colour: 'dim',
     head: 'model thinks',
-    rest: `${attempt(data)}${dollars(data.number('reserved'))} reserved`,
+    rest: `${attempt(data)}${readsMessages(data)}${dollars(data.number('reserved'))} reserved`,
   }),
   'turn.answered': (data, { look }) => ({ mark: '◆', colour: 'blue', head: 'model', rest: answer(data, look) }),
   'turn.failed': (data) => ({
@@ -167,6 +173,11 @@ const WRITERS: Readonly<Record<EventKind, Writer>> = {
     colour: data.text('status') === 'completed' ? 'green' : 'red',
     head: visible(data.text('status')).replaceAll('_', ' '),
     rest: oneLine(data.text('message')),
+    below: data
+      .objects('unread')
+      .map(
+        (one) => `${BELOW}never read: message ${one.number('message')} from ${byWhom(one)}${because(one.text('text'))}`,
+      ),
   }),
   'undo.requested': (data) => ({
     mark: '↶',
@@ -238,6 +249,11 @@ function done(data: EventReader): string {
   const undo =
     change === null || data.text('undo') !== '' ? '' : data.flag('undoable') ? '(can be undone)' : '(cannot be undone)';
   return [change === null ? '' : oneLine(change.summary), undo, repeated].filter((part) => part !== '').join(' ');
+}
+
+function readsMessages(data: EventReader): string {
+  const read = data.numbers('messages');
+  return read.length === 0 ? '' : `reads message ${read.join(', ')}, `;
 }
 
 function attempt(data: EventReader): string {

@@ -102,10 +102,14 @@ export interface CloseRunInput {
   readonly message?: string;
   /** True: record calls that cannot be resolved as outcome_unknown and close all the same. */
   readonly giveUp?: boolean;
+  /** True: where a message waits unread the run stays open, and its workflow takes another turn. */
+  readonly mayGoOn?: boolean;
 }
 
 export interface CloseRunResult {
   readonly costMicroUsd: number;
   readonly steps: number;
   readonly unknown: number;
+  /** Present where the run is not closed: so many messages wait to be read. */
+  readonly unread?: number;
 }

@@ -56,13 +56,23 @@ export type AttemptEnd =
   | { readonly kind: 'reservation' }
   | { readonly kind: 'nothing' };
 
+/** One attempt at a turn's model call. */
+export interface TurnAttempt {
+  readonly id: string;
+  readonly number: number;
+  readonly deadlineAt: Date;
+}
+
 /** Where turns are read and stored. Every method is one transaction. */
 export interface TurnStore {
-  /** Reads the turn; where it is not stored, loads the conversation and reserves for a model call. */
+  /**
+   * Reads the turn; where it is not stored, loads the conversation and reserves for a model call. What was said to the
+   * run and not read yet becomes part of the turn with its first attempt.
+   */
   openTurn(
     ref: RunRef,
     turn: number,
-    attempt: { readonly id: string; readonly number: number; readonly deadlineAt: Date },
+    attempt: TurnAttempt,
     estimateInputTokens: (request: ModelRequest) => number,
   ): Promise<OpenedTurn>;
   /**
@@ -120,14 +130,23 @@ export interface CallStore {
 export interface CloseStore {
   /** Calls that were started and have no end. */
   startedCalls(ref: RunRef): Promise<readonly (OpenedCall & { readonly callId: string })[]>;
-  /** Charges attempts left open, voids approvals, frees the slot and writes the end. A repeat returns the first end. */
+  /**
+   * Charges attempts left open, voids approvals, frees the slot and writes the end. A repeat returns the first end.
+   * `mayGoOn`: changes nothing where a message waits unread, and says how many do in `unread`, which is 0 else.
+   */
   close(
     ref: RunRef,
-    end: { readonly status: ClosedStatus; readonly reason: StopReason | null; readonly message: string },
+    end: {
+      readonly status: ClosedStatus;
+      readonly reason: StopReason | null;
+      readonly message: string;
+      readonly mayGoOn?: boolean;
+    },
   ): Promise<{
     readonly costMicroUsd: number;
     readonly steps: number;
     readonly unknown: number;
+    readonly unread: number;
     readonly promoted: readonly number[];
   }>;
 }

@@ -1,6 +1,7 @@
 import { sql, type Transaction } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
 import { record } from './journal.ts';
+import { unreadAtEnd } from './messages.ts';
 import { enqueue } from './outbox.ts';
 import type { Database } from './tables.ts';
 
@@ -149,8 +150,14 @@ export async function closeUnstarted(
   run: string,
   message: string,
 ): Promise<void> {
+  const row = await trx
+    .selectFrom('agent_runs')
+    .select(['id', 'messages_sent', 'messages_read'])
+    .where('id', '=', run)
+    .executeTakeFirstOrThrow();
+  const end = { status: 'cancelled', reason: 'cancelled', message, cost: 0, outcome: '' } as const;
   await record(trx, tenant, run, {
-    events: [{ kind: 'run.closed', data: { status: 'cancelled', reason: 'cancelled', message, cost: 0, outcome: '' } }],
+    events: [{ kind: 'run.closed', data: { ...end, ...(await unreadAtEnd(trx, row)) } }],
   });
   await trx
     .updateTable('agent_runs')

@@ -29,6 +29,7 @@ test('a run closes with its cost and its last words', async () => {
     costMicroUsd: 200,
     steps: 2,
     unknown: 0,
+    unread: 0,
     promoted: [],
   });
   expect(await run.row()).toMatchObject({

@@ -1,4 +1,5 @@
 import type { Kysely, Transaction } from 'kysely';
+import { unreadOf } from '#domain/messages.ts';
 import type { CloseStore, RunRef } from '#domain/ports/run-store.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
 import { startQueued } from './admission.ts';
@@ -6,8 +7,9 @@ import { openedCalls, toOpened } from './calls.ts';
 import type { StoredMessage } from './conversation.ts';
 import { record } from './journal.ts';
 import { chargeDead, lockRemainders, runCost } from './ledger.ts';
+import { unreadAtEnd } from './messages.ts';
 import type { Notifier } from './notify.ts';
-import { lockRun, readRun, verifyRow } from './run-row.ts';
+import { lockRun, type RunRow, readRun, verifyRow } from './run-row.ts';
 import { cutText, storableText } from './storable.ts';
 import type { Database } from './tables.ts';
 import { withTenant } from './tenant.ts';
@@ -36,10 +38,18 @@ export function createCloseStore(deps: CloseStoreDeps): CloseStore {
         await verifyRow(deps.grants, ref, run.run_grant);
         await lockRemainders(trx, ref.tenant, ref.run, new Date());
         const before = await lockRun(trx, ref);
-        const promoted = before.closed_at ? [] : await writeEnd(trx, ref, end);
+        const unread =
+          end.mayGoOn && !before.closed_at ? unreadOf({ sent: before.messages_sent, read: before.messages_read }) : 0;
+        const promoted = before.closed_at || unread > 0 ? [] : await writeEnd(trx, before, end);
         const after = await readRun(trx, ref);
         const cost = await runCost(trx, ref.run);
-        return { costMicroUsd: cost.settled, steps: after.step_seq, unknown: await countUnknown(trx, ref), promoted };
+        return {
+          costMicroUsd: cost.settled,
+          steps: after.step_seq,
+          unknown: await countUnknown(trx, ref),
+          unread,
+          promoted,
+        };
       });
       deps.notifier.wake(ref.run);
       return closed;
@@ -49,9 +59,10 @@ export function createCloseStore(deps: CloseStoreDeps): CloseStore {
 
 async function writeEnd(
   trx: Transaction<Database>,
-  ref: RunRef,
+  run: RunRow,
   end: Parameters<CloseStore['close']>[1],
 ): Promise<readonly number[]> {
+  const ref: RunRef = { tenant: run.tenant, run: run.id };
   const open = await trx
     .selectFrom('agent_run_costs')
     .select('attempt_id')
@@ -78,7 +89,14 @@ async function writeEnd(
     events: [
       {
         kind: 'run.closed',
-        data: { status: end.status, reason: end.reason, message: end.message, cost: cost.settled, outcome },
+        data: {
+          status: end.status,
+          reason: end.reason,
+          message: end.message,
+          cost: cost.settled,
+          outcome,
+          ...(await unreadAtEnd(trx, run)),
+        },
       },
     ],
   });

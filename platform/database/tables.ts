@@ -18,6 +18,7 @@ export interface Database {
   agent_run_costs: CostsTable;
   agent_run_events: EventsTable;
   agent_run_text_deltas: TextDeltasTable;
+  agent_run_messages: MessagesTable;
   approvals: ApprovalsTable;
   approval_decisions: DecisionsTable;
   ledger_accounts: AccountsTable;
@@ -97,6 +98,8 @@ export interface RunsTable {
   open_approvals: Generated<number>;
   active_ms: Generated<number>;
   outcome: OrNull<string>;
+  messages_sent: Generated<number>;
+  messages_read: Generated<number>;
   created_at: At;
   closed_at: AtOrNull;
 }
@@ -198,6 +201,16 @@ export interface TextDeltasTable {
   start: number;
   text: string;
   at: At;
+}
+
+export interface MessagesTable {
+  tenant: string;
+  run_id: string;
+  number: number;
+  sent_by: string;
+  request_id: string;
+  text: string;
+  sent_at: At;
 }
 
 export interface ApprovalsTable {

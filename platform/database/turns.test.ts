@@ -5,7 +5,7 @@ import { affordableOutput, worstCase } from '#domain/pricing.ts';
 import { DEFAULT_LIMITS, DEFAULT_WAITS } from '#domain/run.ts';
 import { stewardErrorOf } from '#test/support/errors.ts';
 import { answer, proposed, type Row, type SeededRun, workerBench } from '#test/support/worker-bench.ts';
-import { TURN_ATTEMPTS } from './turns.ts';
+import { TURN_ATTEMPTS } from './open-turn.ts';
 
 let bench: Awaited<ReturnType<typeof workerBench>>;
 

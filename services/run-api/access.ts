@@ -46,6 +46,15 @@ export function assertSteers(principal: Principal, run: Ownership): void {
   );
 }
 
+/** Throws ROLE_MISSING where the run is neither one the caller started nor one that acts for them. */
+export function assertOwns(principal: Principal, run: Ownership): void {
+  if (owns(principal, run)) return;
+  throw new StewardError(
+    'ROLE_MISSING',
+    `Only who started run ${run.id}, and the user it acts for, may speak to it. Operators pause or cancel it.`,
+  );
+}
+
 /** The tenant of the token; a tenant in a request may only agree with it. */
 export function tenantOf(principal: Principal, asked = ''): string {
   if (asked === '' || asked === principal.tenant) return principal.tenant;

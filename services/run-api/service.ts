@@ -20,6 +20,7 @@ import { listTools } from './rpc/list-tools.ts';
 import { pauseRun } from './rpc/pause-run.ts';
 import { raiseBudget } from './rpc/raise-budget.ts';
 import { resumeRun } from './rpc/resume-run.ts';
+import { sendMessage } from './rpc/send-message.ts';
 import { startRun } from './rpc/start-run.ts';
 import { undoRun } from './rpc/undo-run.ts';
 import { updateTenant } from './rpc/update-tenant.ts';
@@ -47,6 +48,7 @@ export function runService(deps: RunApiDeps): BoundService {
       resumeRun: MEMBERS,
       raiseBudget: OPERATORS,
       exportRuns: EXPORTERS,
+      sendMessage: STARTERS,
       undoRun: OPERATORS,
       getUndo: MEMBERS,
     },
@@ -62,6 +64,7 @@ export function runService(deps: RunApiDeps): BoundService {
       resumeRun: (ctx, request) => resumeRun(ctx, deps, request),
       raiseBudget: (ctx, request) => raiseBudget(ctx, deps, request),
       exportRuns: (ctx, request) => exportRuns(ctx, deps, request),
+      sendMessage: (ctx, request) => sendMessage(ctx, deps, request),
       undoRun: (ctx, request) => undoRun(ctx, deps, request),
       getUndo: (ctx, request) => getUndo(ctx, deps, request),
     },

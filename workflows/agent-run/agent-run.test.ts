@@ -33,7 +33,7 @@ test('a run without tools is one turn and its close', async () => {
     costMicroUsd: 700,
   });
   expect(run.began).toEqual(['think 1', 'closeRun']);
-  expect(run.closed).toEqual([{ tenant: 'acme', run: run.id, status: 'completed', reason: null }]);
+  expect(run.closed).toEqual([{ tenant: 'acme', run: run.id, status: 'completed', reason: null, mayGoOn: true }]);
 });
 
 test('independent calls run side by side, and the next turn waits for all of them', async () => {

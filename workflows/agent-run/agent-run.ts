@@ -35,8 +35,10 @@ interface End {
  */
 export async function agentRun(input: RunInput): Promise<RunOutput> {
   const run = new AgentRun(input);
-  const end = await run.untilEnd();
-  return run.close(end);
+  for (;;) {
+    const output = await run.close(await run.untilEnd());
+    if (output) return output;
+  }
 }
 
 class AgentRun {
@@ -47,7 +49,7 @@ class AgentRun {
   readonly #board: Board;
   readonly #pause: Pause;
   readonly #calls: TurnCalls;
-  #turnsHere = 0;
+  readonly #turnsBefore: number;
   /** Until when this turn waits for budget, however many raises turn out to be too small. */
   #budgetUntil: number | null;
   /** True where the budget is looked at because somebody said that it was raised. */
@@ -58,6 +60,7 @@ class AgentRun {
     const { carry, waits } = input;
     this.#input = input;
     this.#state = fromCarry(carry);
+    this.#turnsBefore = this.#state.turn;
     this.#active = new ActiveTime(carry?.activeMs ?? 0);
     this.#inbox = new Inbox(carry?.badSignals ?? 0);
     this.#budgetUntil = carry?.budgetUntil ?? null;
@@ -109,14 +112,12 @@ class AgentRun {
 
   async #loop(): Promise<End> {
     for (;;) {
+      if (this.#shouldContinueAsNew()) await this.#continueAsNew();
       await this.#pause.over();
       const next = nextTurn(this.#state, this.#input.limits);
       if (next.do === 'stop') return { status: 'failed', reason: next.reason };
-      const before = this.#state.turn;
-      const end = await this.#turn(before + 1);
+      const end = await this.#turn(this.#state.turn + 1);
       if (end) return end;
-      this.#turnsHere += this.#state.turn - before;
-      if (this.#shouldContinueAsNew()) await this.#continueAsNew();
     }
   }
 
@@ -170,7 +171,8 @@ class AgentRun {
 
   #shouldContinueAsNew(): boolean {
     const cap = this.#input.turnsPerExecution;
-    return workflowInfo().continueAsNewSuggested || (cap !== undefined && this.#turnsHere >= cap);
+    const turnsHere = this.#state.turn - this.#turnsBefore;
+    return workflowInfo().continueAsNewSuggested || (cap !== undefined && turnsHere >= cap);
   }
 
   async #continueAsNew(): Promise<void> {
@@ -186,20 +188,28 @@ class AgentRun {
     });
   }
 
-  /** Settles what is left and writes the end, whatever happened; then ends the workflow the way the run ended. */
-  async close(end: End): Promise<RunOutput> {
+  /**
+   * Settles what is left and writes the end, whatever happened; then ends the workflow the way the run ended. Null where
+   * the run was done and a message waits for it: it is not closed, and goes on.
+   */
+  async close(end: End): Promise<RunOutput | null> {
     this.#closing = true;
     this.#board.closing();
     const closed = await CancellationScope.nonCancellable(async () => {
       const { tenant, run } = this.#input;
-      const input: CloseRunInput = { tenant, run, ...end };
+      const input: CloseRunInput = { tenant, run, ...end, ...(end.status === 'completed' ? { mayGoOn: true } : {}) };
       const result = await closeRun.executeWithOptions(BOUNDED_CLOSING, [input]).catch((error: unknown) => {
         if (!(error instanceof ActivityFailure)) throw error;
         return closeRun({ ...input, giveUp: true });
       });
-      await condition(allHandlersFinished, '1m');
+      if (result.unread === undefined) await condition(allHandlersFinished, '1m');
       return result;
     });
+    if (closed.unread !== undefined) {
+      this.#closing = false;
+      this.#board.goesOn();
+      return null;
+    }
     this.#board.ended(end.status, { reason: end.reason, steps: closed.steps, cost: closed.costMicroUsd });
     if (end.status === 'completed') {
       return {

@@ -83,6 +83,12 @@ export class Board {
     this.#showDetails();
   }
 
+  /** The run has not ended after all: somebody has said something to it. */
+  goesOn(): void {
+    this.#closing = false;
+    this.#showDetails();
+  }
+
   /** The run has ended so. */
   ended(
     status: RunStatus,

@@ -132,7 +132,7 @@ test('a cancel while a run closes changes neither its end nor its close', async 
   await run.handle.cancel();
   closing.resolve();
   expect(await run.ending()).toMatchObject({ status: 'COMPLETED' });
-  expect(run.closed).toEqual([{ tenant: 'acme', run: run.id, status: 'completed', reason: null }]);
+  expect(run.closed).toEqual([{ tenant: 'acme', run: run.id, status: 'completed', reason: null, mayGoOn: true }]);
 });
 
 test('while a run closes nobody is kept waiting for an answer', async () => {

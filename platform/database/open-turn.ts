@@ -1,0 +1,158 @@
+import type { Transaction } from 'kysely';
+import type { ModelRequest } from '#domain/ports/model.ts';
+import type { OpenedTurn, RunRef, TurnAttempt } from '#domain/ports/run-store.ts';
+import { affordableOutput, worstCase } from '#domain/pricing.ts';
+import type { RunGrantVerifier } from '#platform/identity/grants.ts';
+import { exhausted } from './budget.ts';
+import { loadConversation } from './conversation.ts';
+import { record } from './journal.ts';
+import { lockRemainders, reserve } from './ledger.ts';
+import { type SentMessage, stepsOfMessages, unreadMessages, withMessages } from './messages.ts';
+import { type AgentVersions, lockRun, modelToolsOf, type RunRow, readRun, verifyRow } from './run-row.ts';
+import { readStored } from './stored-turns.ts';
+import type { Database } from './tables.ts';
+
+/** A model call that could write fewer tokens than this is not worth its money: the budget counts as spent. */
+const LEAST_OUTPUT = 256;
+/** Failed attempts of one turn before the run gives its model up. */
+export const TURN_ATTEMPTS = 10;
+
+export interface OpenTurnParts {
+  readonly versions: AgentVersions;
+  readonly grants: RunGrantVerifier;
+  readonly now: () => Date;
+}
+
+/**
+ * Opens a turn for one attempt in the caller's transaction, which reads the conversation before it locks anything. Null
+ * where another attempt has changed the conversation meanwhile: nothing was written, and it is to be opened anew.
+ */
+export async function openTurn(
+  trx: Transaction<Database>,
+  parts: OpenTurnParts,
+  ref: RunRef,
+  turn: number,
+  attempt: TurnAttempt,
+  estimate: (request: ModelRequest) => number,
+): Promise<OpenedTurn | null> {
+  const run = await readRun(trx, ref);
+  await verifyRow(parts.grants, ref, run.run_grant);
+  const stored = await readStored(trx, ref, turn);
+  if (stored) return { kind: 'stored', turn: stored, runGrant: run.run_grant };
+  const stopped = whyNotNow(run);
+  if (stopped) return stopped;
+  const earlier = await earlierAttempts(trx, ref, turn);
+  if (earlier.failed >= TURN_ATTEMPTS) return { kind: 'gave_up', attempts: earlier.failed };
+
+  const version = await parts.versions.read(trx, run);
+  // What the turn's first attempt has read is the turn's: the later ones are shown the same and no more.
+  const said = earlier.any ? [] : await unreadMessages(trx, run);
+  const request: ModelRequest = {
+    model: run.model,
+    system: version.definition.instructions,
+    tools: modelToolsOf(version, run),
+    messages: withMessages(await loadConversation(trx, ref.run), said),
+    maxOutputTokens: run.max_output_tokens,
+    turn,
+    runId: ref.run,
+  };
+  const input = estimate(request);
+  const at = parts.now();
+  const remainders = await lockRemainders(trx, ref.tenant, ref.run, at);
+  // What was read above may have changed before the locks were held: another attempt, a cancel, a pause, the end.
+  const locked = await lockRun(trx, ref);
+  const late = locked.turns >= turn ? await readStored(trx, ref, turn) : null;
+  if (late) return { kind: 'stored', turn: late, runGrant: run.run_grant };
+  const stoppedLate = whyNotNow(locked);
+  if (stoppedLate) return stoppedLate;
+  if (locked.step_seq !== run.step_seq) return null;
+  if (said.length > 0 && (await earlierAttempts(trx, ref, turn)).any) return null;
+
+  const least = Math.min(LEAST_OUTPUT, run.max_output_tokens);
+  const tightest = remainders[0].micro <= remainders[1].micro ? remainders[0] : remainders[1];
+  const output = Math.min(run.max_output_tokens, affordableOutput(run.model, input, tightest.micro, at));
+  if (output < least) {
+    const need = worstCase(run.model, input, least, at) - tightest.micro;
+    await exhausted(trx, ref, locked, tightest, need, at);
+    return { kind: 'budget', level: tightest.level, needMicroUsd: need };
+  }
+  const reserved = worstCase(run.model, input, output, at);
+  await reserve(trx, ref.tenant, ref.run, remainders[1].account, {
+    id: attempt.id,
+    turn,
+    model: run.model,
+    reserve: reserved,
+    at,
+    deadlineAt: attempt.deadlineAt,
+  });
+  // A retried call replaces its own text.
+  if (earlier.any) await deleteDeltas(trx, ref, turn);
+  await begin(trx, ref, locked, { turn, attempt: attempt.number, reserved, said });
+  return {
+    kind: 'reserved',
+    request: { ...request, maxOutputTokens: output },
+    reservedMicroUsd: reserved,
+    runGrant: run.run_grant,
+  };
+}
+
+/** Why no model call may begin now; null where one may. */
+function whyNotNow(run: RunRow): OpenedTurn | null {
+  if (run.closed_at) return { kind: 'closed', status: run.status };
+  if (run.cancel_requested_by !== null) return { kind: 'cancelled' };
+  return run.status === 'paused' || run.paused_by !== null ? { kind: 'paused' } : null;
+}
+
+async function earlierAttempts(
+  trx: Transaction<Database>,
+  ref: RunRef,
+  turn: number,
+): Promise<{ readonly any: boolean; readonly failed: number }> {
+  const rows = await trx
+    .selectFrom('agent_run_costs')
+    .select('state')
+    .where('run_id', '=', ref.run)
+    .where('turn', '=', turn)
+    .execute();
+  return { any: rows.length > 0, failed: rows.filter((row) => row.state !== 'reserved').length };
+}
+
+/** Takes away what watchers were shown of a turn's answer while it was streamed. */
+export async function deleteDeltas(trx: Transaction<Database>, ref: RunRef, turn: number): Promise<void> {
+  await trx.deleteFrom('agent_run_text_deltas').where('run_id', '=', ref.run).where('turn', '=', turn).execute();
+}
+
+async function begin(
+  trx: Transaction<Database>,
+  ref: RunRef,
+  run: RunRow,
+  call: {
+    readonly turn: number;
+    readonly attempt: number;
+    readonly reserved: number;
+    readonly said: readonly SentMessage[];
+  },
+): Promise<void> {
+  const { turn, attempt, reserved, said } = call;
+  const first = run.turns === 0 && run.status === 'pending';
+  const last = said.at(-1);
+  const data = {
+    model: run.model,
+    attempt,
+    reserved,
+    ...(said.length === 0 ? {} : { messages: said.map((message) => message.number) }),
+  };
+  await record(trx, ref.tenant, ref.run, {
+    steps: stepsOfMessages(turn, said),
+    events: [
+      ...(first ? [{ kind: 'run.started', data: { model: run.model } } as const] : []),
+      { kind: 'turn.started', turn, data },
+    ],
+    run: {
+      ...(run.status === 'pending' || run.status === 'budget_exceeded'
+        ? { status: 'running' as const, waits_until: null }
+        : {}),
+      ...(last === undefined ? {} : { messages_read: last.number }),
+    },
+  });
+}
