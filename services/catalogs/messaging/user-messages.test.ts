@@ -28,8 +28,8 @@ const page = async (run: Tester, page_token?: string | null) =>
 test('a message reaches the acting user once, and nobody else; its undo takes it back', async () => {
   const run = await catalog.run(ada);
   const call = await run.prepare('send_message_to_user', { text: 'Half of it is done.' });
-  const first = await run.execute(call);
-  expect((await run.execute(call)).outcome).toEqual(first.outcome);
+  await run.execute(call);
+  expect((await run.execute(call)).outcome).toMatchObject({ case: 'receipt', value: { repeated: true } });
   expect((await page(run)).messages).toEqual([
     {
       message_id: expect.stringMatching(/^\d+$/),
