@@ -54,6 +54,9 @@ function log(): ReturnType<typeof processLog> {
 }
 
 function fail(error: unknown, message: string): never {
-  log().fatal({ err: error }, message);
+  const last = log();
+  // Whoever wants silence still has to hear why there is nothing to be silent.
+  if (last.level === 'silent') last.level = 'fatal';
+  last.fatal({ err: error }, message);
   process.exit(1);
 }

@@ -18,6 +18,8 @@ export function createLog(service: string, level: string): Logger {
       base: { service },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }), log: tellable },
+      // Pino's own would put the messages of causes into one.
+      serializers: { err: (told: unknown) => told },
       mixin: idsOfLine,
       hooks: { streamWrite: (line) => guardLine(line, secrets) },
     },

@@ -147,7 +147,7 @@ test('an environment that is not as it must be is named, piece by piece', async 
   expect(JSON.parse(wrong.output())).toMatchObject({
     level: 'fatal',
     service: 'guard',
-    err: { message: expect.stringContaining('"desk" must be name=host:port') },
+    err: { type: 'StewardError', message: expect.stringContaining('"desk" must be name=host:port') },
   });
   const keyless = await start({ STEWARD_GUARD_KEY_FILE: join(directory, 'nothing.json') });
   expect(await keyless.exit).toBe(1);
