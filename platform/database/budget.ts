@@ -73,7 +73,7 @@ export async function chargeDeadAttempt(
   at: Date,
 ): Promise<number> {
   await lockRemainders(trx, ref.tenant, ref.run, at);
-  const cost = await chargeDead(trx, ref.tenant, attempt.id);
+  const cost = await chargeDead(trx, ref.tenant, ref.run, attempt.id);
   const run = await lockRun(trx, ref);
   if (cost === 0 || run.closed_at) return cost;
   const message = 'Its worker died; what it cost is not known, and it is charged at what was reserved.';

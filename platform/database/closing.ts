@@ -70,7 +70,7 @@ async function writeEnd(
     .where('state', '=', 'reserved')
     .execute();
   // No activity of the run is left: what has not settled died unobserved.
-  for (const attempt of open) await chargeDead(trx, ref.tenant, attempt.attempt_id);
+  for (const attempt of open) await chargeDead(trx, ref.tenant, ref.run, attempt.attempt_id);
   await trx
     .updateTable('approvals')
     .set({ state: 'void' })

@@ -6,7 +6,7 @@ import { stewardErrorOf } from '#test/support/errors.ts';
 import { type StewardDatabase, stewardDatabase } from '#test/support/steward-database.ts';
 import { chargeDeadAttempt } from './budget.ts';
 import { type Connection, connect } from './connect.ts';
-import { attemptOf, chargeDead, lockRemainders, reserve, runCost, settle } from './ledger.ts';
+import { chargeDead, lockAttempt, lockRemainders, reserve, runCost, settle } from './ledger.ts';
 import { lockRun } from './run-row.ts';
 import type { Database } from './tables.ts';
 import { withTenant } from './tenant.ts';
@@ -55,8 +55,7 @@ function tryReserve(tenant: string, run: string, micro: number, at = NOW): Promi
 
 async function settleAt(tenant: string, run: string, id: string, cost: number, usage: typeof USAGE | null = USAGE) {
   return withTenant(pool.db, tenant, async (trx) => {
-    await lockRemainders(trx, tenant, run, NOW);
-    return settle(trx, tenant, id, { cost, usage });
+    return settle(trx, tenant, await lockAttempt(trx, run, id), { cost, usage });
   });
 }
 
@@ -142,8 +141,17 @@ test('more than was reserved is entered as overage on both levels, and takes the
   const tenant = await database.tenant();
   const run = await newRun(tenant, 1_000);
   const id = (await tryReserve(tenant, run, 900)) as string;
-  expect(await settleAt(tenant, run, id, 1_200)).toEqual({ costMicroUsd: 1_200, overage: true, first: true });
-  expect(await settleAt(tenant, run, id, 1_200)).toEqual({ costMicroUsd: 1_200, overage: true, first: false });
+  expect(await settleAt(tenant, run, id, 1_200)).toEqual({
+    costMicroUsd: 1_200,
+    overage: true,
+    first: true,
+    spent: { limit: 1_000, settled: 1_200, reserved: 0 },
+  });
+  expect(await settleAt(tenant, run, id, 1_200)).toMatchObject({
+    overage: true,
+    first: false,
+    spent: { settled: 1_200 },
+  });
   expect(await account(tenant, runAccount(run))).toEqual({ limit: 1_000, reserved: 0, settled: 1_200 });
   expect(await entries(tenant)).toEqual([
     { account: runAccount(run), kind: 'overage', amount: '300' },
@@ -169,7 +177,7 @@ test('a dead attempt is charged once at its reservation, and corrects that if it
   const events = await database.query('select kind, data from steward.agent_run_events where run_id = $1', [run]);
   expect(events).toMatchObject([{ kind: 'turn.failed', data: { cost: 400, retrying: true } }]);
   // The zombie comes back and tells what it really cost.
-  expect(await settleAt(tenant, run, id, 150)).toEqual({ costMicroUsd: 150, overage: false, first: true });
+  expect(await settleAt(tenant, run, id, 150)).toMatchObject({ costMicroUsd: 150, overage: false, first: true });
   expect(await account(tenant, MONTH)).toMatchObject({ reserved: 0, settled: 150 });
   expect(await account(tenant, runAccount(run))).toMatchObject({ reserved: 0, settled: 150 });
   expect(await settleAt(tenant, run, id, 400)).toMatchObject({ costMicroUsd: 150, first: false });
@@ -185,7 +193,7 @@ test('an attempt that was settled is not charged as dead', async () => {
     settleAt(tenant, run, id, 100),
     withTenant(pool.db, tenant, async (trx) => {
       await lockRemainders(trx, tenant, run, NOW);
-      return chargeDead(trx, tenant, id);
+      return chargeDead(trx, tenant, run, id);
     }),
   ]);
   // Whichever came first: it ends at what it really cost.
@@ -222,7 +230,7 @@ test('a run without an account, and an attempt nobody reserved for, are errors a
   expect((await stewardErrorOf(settleAt(tenant, run, randomUUID(), 5))).code).toBe('INTERNAL');
   const id = (await tryReserve(tenant, run, 10)) as string;
   const other = await newRun(tenant, 1_000);
-  const ofOther = withTenant(pool.db, tenant, (trx) => attemptOf(trx, other, id));
+  const ofOther = withTenant(pool.db, tenant, (trx) => lockAttempt(trx, other, id));
   expect((await stewardErrorOf(ofOther)).code).toBe('INTERNAL');
 });
 
@@ -258,7 +266,7 @@ test('a mixed load of all that takes these locks has no deadlock and adds up', a
         await withTenant(pool.db, tenant, async (trx) => {
           await lockRemainders(trx, tenant, run, NOW);
           await lockRun(trx, { tenant, run });
-          await chargeDead(trx, tenant, id);
+          await chargeDead(trx, tenant, run, id);
         });
         break;
       case 2:

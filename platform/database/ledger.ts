@@ -1,8 +1,10 @@
-import { sql, type Transaction } from 'kysely';
+import { type Selectable, sql, type Transaction, type UpdateObject } from 'kysely';
 import type { Usage } from '#domain/conversation.ts';
 import { StewardError } from '#domain/errors.ts';
 import { runAccount, tenantMonthAccount } from '#domain/ids.ts';
 import type { Database } from './tables.ts';
+
+type LedgerRow = Selectable<Database['ledger_accounts']>;
 
 /**
  * The ledger: reserve before a model call, settle after it, on every level of the budget tree in one transaction.
@@ -92,16 +94,15 @@ export async function reserve(
   month: string,
   attempt: NewAttempt,
 ): Promise<void> {
-  const { numUpdatedRows } = await trx
-    .updateTable('ledger_accounts')
-    .set({ reserved_micro_usd: sql`reserved_micro_usd + ${attempt.reserve}` })
-    .where('id', 'in', [runAccount(run), month])
-    .where(sql<boolean>`settled_micro_usd + reserved_micro_usd + ${attempt.reserve} <= limit_micro_usd`)
-    .executeTakeFirstOrThrow();
-  if (numUpdatedRows !== 2n) {
-    throw new StewardError('BUDGET_EXCEEDED', `Account ${runAccount(run)} or ${month} does not afford this call.`);
-  }
-  await trx
+  const reserved = await trx
+    .with('moved', (db) =>
+      db
+        .updateTable('ledger_accounts')
+        .set({ reserved_micro_usd: sql`reserved_micro_usd + ${attempt.reserve}` })
+        .where('id', 'in', [runAccount(run), month])
+        .where(sql<boolean>`settled_micro_usd + reserved_micro_usd + ${attempt.reserve} <= limit_micro_usd`)
+        .returning('id'),
+    )
     .insertInto('agent_run_costs')
     .values({
       tenant,
@@ -115,7 +116,11 @@ export async function reserve(
       created_at: attempt.at,
       deadline_at: attempt.deadlineAt,
     })
-    .execute();
+    .returning((eb) => eb.selectFrom('moved').select(eb.fn.countAll<number>().as('n')).as('accounts'))
+    .executeTakeFirstOrThrow();
+  if (reserved.accounts !== 2) {
+    throw new StewardError('BUDGET_EXCEEDED', `Account ${runAccount(run)} or ${month} does not afford this call.`);
+  }
 }
 
 export interface Settlement {
@@ -124,40 +129,69 @@ export interface Settlement {
   readonly overage: boolean;
   /** True where this call settled it; false where it had been settled before. */
   readonly first: boolean;
+  /** Of the run, this included. */
+  readonly spent: RunCost;
 }
 
-/** An attempt as it was reserved for. */
-export interface ReservedAttempt {
+/** An attempt as it stands, locked with its accounts. */
+export interface LockedAttempt {
+  readonly id: string;
+  readonly run: string;
   readonly turn: number;
   readonly model: string;
+  readonly month: string;
+  readonly state: 'reserved' | 'settled' | 'charged' | 'released';
   readonly reserved: number;
+  readonly settled: number | null;
   readonly createdAt: Date;
 }
 
-/** Throws INTERNAL where the run has no such attempt. */
-export async function attemptOf(trx: Transaction<Database>, run: string, attemptId: string): Promise<ReservedAttempt> {
+/** Locks an attempt after the accounts it was reserved on. Throws INTERNAL where the run has no such attempt. */
+export async function lockAttempt(trx: Transaction<Database>, run: string, attemptId: string): Promise<LockedAttempt> {
   const row = await trx
+    .with('accounts', (db) =>
+      db
+        .selectFrom('ledger_accounts')
+        .select('id')
+        .where((eb) =>
+          eb.or([
+            eb('id', '=', runAccount(run)),
+            eb('id', '=', eb.selectFrom('agent_run_costs').select('month_account').where('attempt_id', '=', attemptId)),
+          ]),
+        )
+        .orderBy('id')
+        .forUpdate(),
+    )
     .selectFrom('agent_run_costs')
-    .select(['turn', 'model', 'reserved_micro_usd', 'created_at'])
+    .select(['turn', 'model', 'month_account', 'state', 'reserved_micro_usd', 'settled_micro_usd', 'created_at'])
     .where('attempt_id', '=', attemptId)
     .where('run_id', '=', run)
+    // Asked for before the row is locked, and so are the accounts.
+    .where((eb) => eb(eb.selectFrom('accounts').select(eb.fn.countAll<number>().as('n')), '>', 0))
+    .forUpdate('agent_run_costs')
     .executeTakeFirst();
-  if (!row) throw neverReserved(attemptId);
-  return { turn: row.turn, model: row.model, reserved: row.reserved_micro_usd, createdAt: row.created_at };
-}
-
-function neverReserved(attemptId: string): StewardError {
-  return new StewardError('INTERNAL', `Attempt ${attemptId} was never reserved for.`);
+  if (!row) throw new StewardError('INTERNAL', `Attempt ${attemptId} was never reserved for.`);
+  return {
+    id: attemptId,
+    run,
+    turn: row.turn,
+    model: row.model,
+    month: row.month_account,
+    state: row.state,
+    reserved: row.reserved_micro_usd,
+    settled: row.settled_micro_usd,
+    createdAt: row.created_at,
+  };
 }
 
 /**
- * Settles an attempt at what it cost, once. A settled attempt keeps its first settlement; one that the sweeper has
+ * Settles a locked attempt at what it cost, once. A settled attempt keeps its first settlement; one that the sweeper has
  * charged at its reservation is corrected to what it really cost.
  */
 export async function settle(
   trx: Transaction<Database>,
   tenant: string,
-  attemptId: string,
+  attempt: LockedAttempt,
   actual: {
     readonly cost: number;
     readonly usage: Usage | null;
@@ -165,93 +199,70 @@ export async function settle(
     readonly requestId?: string | null;
   },
 ): Promise<Settlement> {
-  const attempt = await lockAttempt(trx, attemptId);
   if (attempt.state === 'settled' || attempt.state === 'released') {
     const settled = attempt.settled ?? 0;
-    return { costMicroUsd: settled, overage: settled > attempt.reserved, first: false };
+    const spent = await runCost(trx, attempt.run);
+    return { costMicroUsd: settled, overage: settled > attempt.reserved, first: false, spent };
   }
   const charged = attempt.state === 'charged' ? (attempt.settled ?? 0) : 0;
-  await move(trx, attempt, {
-    reserved: attempt.state === 'reserved' ? -attempt.reserved : 0,
-    settled: actual.cost - charged,
+  const by = { reserved: attempt.state === 'reserved' ? -attempt.reserved : 0, settled: actual.cost - charged };
+  const spent = await end(trx, attempt, by, {
+    state: actual.usage === null && actual.cost === 0 ? 'released' : 'settled',
+    settled_micro_usd: actual.cost,
+    usage: actual.usage === null ? null : JSON.stringify(actual.usage),
+    answered_by: actual.answeredBy ?? null,
+    provider_request_id: actual.requestId ?? null,
   });
-  await trx
-    .updateTable('agent_run_costs')
-    .set({
-      state: actual.usage === null && actual.cost === 0 ? 'released' : 'settled',
-      settled_micro_usd: actual.cost,
-      usage: actual.usage === null ? null : JSON.stringify(actual.usage),
-      answered_by: actual.answeredBy ?? null,
-      provider_request_id: actual.requestId ?? null,
-      ended_at: new Date(),
-    })
-    .where('attempt_id', '=', attemptId)
-    .execute();
   const overage = actual.cost > attempt.reserved;
   if (overage) await enter(trx, tenant, attempt, 'overage', actual.cost - attempt.reserved);
-  return { costMicroUsd: actual.cost, overage, first: true };
+  return { costMicroUsd: actual.cost, overage, first: true, spent };
 }
 
 /** Settles a dead attempt at its whole reservation: nobody knows what it cost, and it cannot have cost more. */
-export async function chargeDead(trx: Transaction<Database>, tenant: string, attemptId: string): Promise<number> {
-  const attempt = await lockAttempt(trx, attemptId);
+export async function chargeDead(
+  trx: Transaction<Database>,
+  tenant: string,
+  run: string,
+  attemptId: string,
+): Promise<number> {
+  const attempt = await lockAttempt(trx, run, attemptId);
   if (attempt.state !== 'reserved') return 0;
-  await move(trx, attempt, { reserved: -attempt.reserved, settled: attempt.reserved });
-  await trx
-    .updateTable('agent_run_costs')
-    .set({ state: 'charged', settled_micro_usd: attempt.reserved, ended_at: new Date() })
-    .where('attempt_id', '=', attemptId)
-    .execute();
+  const by = { reserved: -attempt.reserved, settled: attempt.reserved };
+  await end(trx, attempt, by, { state: 'charged', settled_micro_usd: attempt.reserved });
   await enter(trx, tenant, attempt, 'charge', attempt.reserved);
   return attempt.reserved;
 }
 
-interface Attempt {
-  readonly id: string;
-  readonly run: string;
-  readonly month: string;
-  readonly state: string;
-  readonly reserved: number;
-  readonly settled: number | null;
-}
-
-async function lockAttempt(trx: Transaction<Database>, attemptId: string): Promise<Attempt> {
-  const row = await trx
-    .selectFrom('agent_run_costs')
-    .select(['run_id', 'month_account', 'state', 'reserved_micro_usd', 'settled_micro_usd'])
-    .where('attempt_id', '=', attemptId)
-    .forUpdate()
-    .executeTakeFirst();
-  if (!row) throw neverReserved(attemptId);
-  return {
-    id: attemptId,
-    run: row.run_id,
-    month: row.month_account,
-    state: row.state,
-    reserved: row.reserved_micro_usd,
-    settled: row.settled_micro_usd,
-  };
-}
-
-async function move(
+/** Moves both accounts and ends the attempt, in one statement; returns what the run has cost by then. */
+async function end(
   trx: Transaction<Database>,
-  attempt: Attempt,
+  attempt: LockedAttempt,
   by: { readonly reserved: number; readonly settled: number },
-): Promise<void> {
-  await trx
+  set: UpdateObject<Database, 'agent_run_costs', 'agent_run_costs'>,
+): Promise<RunCost> {
+  const own = runAccount(attempt.run);
+  const rows = await trx
+    .with('ended', (db) =>
+      db
+        .updateTable('agent_run_costs')
+        .set({ ...set, ended_at: new Date() })
+        .where('attempt_id', '=', attempt.id),
+    )
     .updateTable('ledger_accounts')
     .set({
       reserved_micro_usd: sql`reserved_micro_usd + ${by.reserved}`,
       settled_micro_usd: sql`settled_micro_usd + ${by.settled}`,
     })
-    .where('id', 'in', [runAccount(attempt.run), attempt.month])
+    .where('id', 'in', [own, attempt.month])
+    .returning(['id', 'limit_micro_usd', 'settled_micro_usd', 'reserved_micro_usd'])
     .execute();
+  return toCost(rows.find((row) => row.id === own));
 }
 
 async function enter(
   trx: Transaction<Database>,
   tenant: string,
-  attempt: Attempt,
+  attempt: LockedAttempt,
   kind: 'charge' | 'overage',
   amount: number,
 ): Promise<void> {
@@ -271,15 +282,25 @@ async function enter(
 }
 
 /** What a run has cost and still holds. */
-export async function runCost(
-  trx: Transaction<Database>,
-  run: string,
-): Promise<{ readonly limit: number; readonly settled: number; readonly reserved: number }> {
+export interface RunCost {
+  readonly limit: number;
+  readonly settled: number;
+  readonly reserved: number;
+}
+
+/** Zero throughout where the run has no account. */
+export async function runCost(trx: Transaction<Database>, run: string): Promise<RunCost> {
   const row = await trx
     .selectFrom('ledger_accounts')
     .select(['limit_micro_usd', 'settled_micro_usd', 'reserved_micro_usd'])
     .where('id', '=', runAccount(run))
     .executeTakeFirst();
+  return toCost(row);
+}
+
+function toCost(
+  row: Pick<LedgerRow, 'limit_micro_usd' | 'settled_micro_usd' | 'reserved_micro_usd'> | undefined,
+): RunCost {
   return {
     limit: row?.limit_micro_usd ?? 0,
     settled: row?.settled_micro_usd ?? 0,

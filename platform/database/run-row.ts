@@ -8,9 +8,38 @@ import type { RunGrantVerifier } from '#platform/identity/grants.ts';
 import { LruCache } from '#platform/identity/lru-cache.ts';
 import type { Database } from './tables.ts';
 
+/** Named one by one, so that the statement stays prepared through a migration. */
+const COLUMNS = [
+  'id',
+  'tenant',
+  'agent',
+  'agent_hash',
+  'tools',
+  'limits',
+  'waits',
+  'model',
+  'max_output_tokens',
+  'run_grant',
+  'status',
+  'waits_until',
+  'paused_by',
+  'cancel_requested_by',
+  'step_seq',
+  'turns',
+  'model_calls',
+  'input_tokens',
+  'output_tokens',
+  'cache_read_tokens',
+  'cache_write_tokens',
+  'active_ms',
+  'messages_sent',
+  'messages_read',
+  'closed_at',
+] as const;
+
 /** What the platform needs of a run row to work on it. */
 export async function readRun(trx: Transaction<Database>, ref: RunRef) {
-  const row = await trx.selectFrom('agent_runs').selectAll().where('id', '=', ref.run).executeTakeFirst();
+  const row = await trx.selectFrom('agent_runs').select(COLUMNS).where('id', '=', ref.run).executeTakeFirst();
   if (!row) throw notFound(ref);
   return row;
 }
@@ -19,7 +48,7 @@ export async function readRun(trx: Transaction<Database>, ref: RunRef) {
 export async function lockRun(trx: Transaction<Database>, ref: RunRef) {
   const row = await trx
     .selectFrom('agent_runs')
-    .selectAll()
+    .select(COLUMNS)
     .where('id', '=', ref.run)
     .forNoKeyUpdate()
     .executeTakeFirst();

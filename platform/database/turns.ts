@@ -7,7 +7,7 @@ import type { RunGrantVerifier } from '#platform/identity/grants.ts';
 import { costWarnings, turnWarnings } from './budget.ts';
 import type { StoredMessage } from './conversation.ts';
 import { record } from './journal.ts';
-import { attemptOf, lockRemainders, runCost, settle } from './ledger.ts';
+import { lockAttempt, settle } from './ledger.ts';
 import type { Notifier } from './notify.ts';
 import { deleteDeltas, openTurn } from './open-turn.ts';
 import { AgentVersions, lockRun } from './run-row.ts';
@@ -32,6 +32,8 @@ export interface TurnStoreDeps {
 export function createTurnStore(deps: TurnStoreDeps): TurnStore {
   const versions = new AgentVersions();
   const now = deps.now ?? (() => new Date());
+  /** Turns that text was streamed for here. What others streamed is gone: an attempt that follows takes it away first. */
+  const streamed = new Set<string>();
   /** One transaction, after which the run's watchers look. */
   async function inTenant<T>(ref: RunRef, work: (trx: Transaction<Database>) => Promise<T>): Promise<T> {
     const result = await withTenant(deps.db, ref.tenant, work);
@@ -50,26 +52,31 @@ export function createTurnStore(deps: TurnStoreDeps): TurnStore {
       throw new StewardError('UNAVAILABLE', 'Other attempts at this turn change its conversation. Try again.');
     },
 
-    storeAnswer: (ref, turn, attemptId, answer, activeMs) =>
-      inTenant(ref, (trx) => store(trx, ref, turn, attemptId, answer, activeMs, now())),
+    async storeAnswer(ref, turn, attemptId, answer, activeMs) {
+      const name = `${ref.run}/${turn}`;
+      const stored = await inTenant(ref, async (trx) => {
+        if (streamed.has(name)) await deleteDeltas(trx, ref, turn);
+        return store(trx, ref, turn, attemptId, answer, activeMs);
+      });
+      streamed.delete(name);
+      return stored;
+    },
 
     endAttempt: (ref, turn, attemptId, end, failure) =>
       inTenant(ref, async (trx) => {
-        const { costMicroUsd, first } = await settleEnd(trx, ref, attemptId, end, now());
+        const { costMicroUsd, first, spent } = await settleEnd(trx, ref, attemptId, end);
         const run = await lockRun(trx, ref);
         if (first && !run.closed_at) {
           const failed = { ...failure, message: cutText(failure.message, 2_000), cost: costMicroUsd };
           await record(trx, ref.tenant, ref.run, {
-            events: [
-              { kind: 'turn.failed', turn, data: failed },
-              ...costWarnings(await runCost(trx, ref.run), turn, costMicroUsd),
-            ],
+            events: [{ kind: 'turn.failed', turn, data: failed }, ...costWarnings(spent, turn, costMicroUsd)],
           });
         }
         return costMicroUsd;
-      }),
+      }).finally(() => streamed.delete(`${ref.run}/${turn}`)),
 
     addText: async (ref, turn, attempt, start, text) => {
+      streamed.add(`${ref.run}/${turn}`);
       await inTenant(ref, (trx) =>
         trx
           .insertInto('agent_run_text_deltas')
@@ -88,19 +95,16 @@ async function store(
   attemptId: string,
   answer: ModelAnswer,
   activeMs: number,
-  at: Date,
 ): Promise<StoredTurn> {
-  const attempt = await attemptOf(trx, ref.run, attemptId);
-  const cost = priceOf(attempt.model, answer.usage, attempt.createdAt);
-  await lockRemainders(trx, ref.tenant, ref.run, at);
-  const settlement = await settle(trx, ref.tenant, attemptId, {
-    cost,
+  const attempt = await lockAttempt(trx, ref.run, attemptId);
+  const settlement = await settle(trx, ref.tenant, attempt, {
+    cost: priceOf(attempt.model, answer.usage, attempt.createdAt),
     usage: answer.usage,
     answeredBy: storableText(cutText(answer.model, 200)),
     requestId: answer.requestId === null ? null : storableText(cutText(answer.requestId, 200)),
   });
   const run = await lockRun(trx, ref);
-  const already = await readStored(trx, ref, turn);
+  const already = run.turns >= turn ? await readStored(trx, ref, turn) : null;
   if (already) return already;
 
   const proposals = proposalsOf(answer.content);
@@ -115,7 +119,7 @@ async function store(
   if (run.closed_at) return turned;
 
   const message: StoredMessage = { content: answer.content, stop: answer.stop, attempt: attemptId };
-  const spent = await runCost(trx, ref.run);
+  const { spent } = settlement;
   await record(trx, ref.tenant, ref.run, {
     run: {
       turns: turn,
@@ -145,22 +149,20 @@ async function store(
       ...costWarnings(spent, turn, settlement.costMicroUsd),
     ],
   });
-  await deleteDeltas(trx, ref, turn);
   return turned;
 }
 
-async function settleEnd(trx: Transaction<Database>, ref: RunRef, attemptId: string, end: AttemptEnd, at: Date) {
-  const attempt = await attemptOf(trx, ref.run, attemptId);
-  await lockRemainders(trx, ref.tenant, ref.run, at);
+async function settleEnd(trx: Transaction<Database>, ref: RunRef, attemptId: string, end: AttemptEnd) {
+  const attempt = await lockAttempt(trx, ref.run, attemptId);
   switch (end.kind) {
     case 'usage':
-      return settle(trx, ref.tenant, attemptId, {
+      return settle(trx, ref.tenant, attempt, {
         cost: priceOf(attempt.model, end.usage, attempt.createdAt),
         usage: end.usage,
       });
     case 'reservation':
-      return settle(trx, ref.tenant, attemptId, { cost: attempt.reserved, usage: null });
+      return settle(trx, ref.tenant, attempt, { cost: attempt.reserved, usage: null });
     case 'nothing':
-      return settle(trx, ref.tenant, attemptId, { cost: 0, usage: null });
+      return settle(trx, ref.tenant, attempt, { cost: 0, usage: null });
   }
 }
