@@ -130,7 +130,7 @@ test('what was not used is given back, and what cost nothing is released', async
   const run = await newRun(tenant, 1_000);
   const id = (await tryReserve(tenant, run, 1_000)) as string;
   expect(await tryReserve(tenant, run, 1)).toBeNull();
-  expect(await settleAt(tenant, run, id, 0, null)).toEqual({ costMicroUsd: 0, overage: false, first: true });
+  expect(await settleAt(tenant, run, id, 0, null)).toMatchObject({ costMicroUsd: 0, overage: false, first: true });
   expect(await account(tenant, runAccount(run))).toEqual({ limit: 1_000, reserved: 0, settled: 0 });
   const [row] = await database.query('select state from steward.agent_run_costs where attempt_id = $1', [id]);
   expect(row).toEqual({ state: 'released' });

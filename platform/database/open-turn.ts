@@ -37,7 +37,7 @@ export async function openTurn(
 ): Promise<OpenedTurn | null> {
   const run = await readRun(trx, ref);
   await verifyRow(parts.grants, ref, run.run_grant);
-  const stored = await readStored(trx, ref, turn);
+  const stored = run.turns >= turn ? await readStored(trx, ref, turn) : null;
   if (stored) return { kind: 'stored', turn: stored, runGrant: run.run_grant };
   const stopped = whyNotNow(run);
   if (stopped) return stopped;
@@ -51,7 +51,7 @@ export async function openTurn(
     model: run.model,
     system: version.definition.instructions,
     tools: modelToolsOf(version, run),
-    messages: withMessages(await loadConversation(trx, ref.run), said),
+    messages: withMessages(await loadConversation(trx, ref), said),
     maxOutputTokens: run.max_output_tokens,
     turn,
     runId: ref.run,

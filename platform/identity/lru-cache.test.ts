@@ -11,3 +11,15 @@ test('keeps what was used last, and no more than its limit', () => {
   cache.set('c', 4);
   expect([cache.get('c'), cache.size]).toEqual([4, 2]);
 });
+
+test('what is too large together makes room, and one that is too large alone does not stay', () => {
+  const cache = new LruCache<string, string>(10, 5, (text) => text.length);
+  cache.set('a', 'xx');
+  cache.set('b', 'xx');
+  cache.set('a', 'xxx');
+  expect([cache.get('b'), cache.get('a')]).toEqual(['xx', 'xxx']);
+  cache.set('c', 'x');
+  expect([cache.get('b'), cache.get('a'), cache.get('c')]).toEqual([undefined, 'xxx', 'x']);
+  cache.set('d', 'xxxxxx');
+  expect(cache.size).toBe(0);
+});

@@ -1,10 +1,15 @@
-/** Keeps the `limit` entries used last. */
+/** Keeps the `limit` entries used last, and of them so many that their sizes come to no more than `most`. */
 export class LruCache<K, V> {
   readonly #entries = new Map<K, V>();
   readonly #limit: number;
+  readonly #most: number;
+  readonly #sizeOf: (value: V) => number;
+  #used = 0;
 
-  constructor(limit: number) {
+  constructor(limit: number, most = Number.POSITIVE_INFINITY, sizeOf: (value: V) => number = () => 0) {
     this.#limit = limit;
+    this.#most = most;
+    this.#sizeOf = sizeOf;
   }
 
   get size(): number {
@@ -21,12 +26,19 @@ export class LruCache<K, V> {
   }
 
   set(key: K, value: V): void {
-    this.#entries.delete(key);
+    this.#remove(key);
     this.#entries.set(key, value);
-    if (this.#entries.size <= this.#limit) return;
+    this.#used += this.#sizeOf(value);
     for (const oldest of this.#entries.keys()) {
-      this.#entries.delete(oldest);
-      break;
+      if (this.#entries.size <= this.#limit && this.#used <= this.#most) break;
+      this.#remove(oldest);
     }
+  }
+
+  #remove(key: K): void {
+    const value = this.#entries.get(key);
+    if (value === undefined) return;
+    this.#entries.delete(key);
+    this.#used -= this.#sizeOf(value);
   }
 }
