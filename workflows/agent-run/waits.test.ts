@@ -188,11 +188,11 @@ test('a flood of forged decisions is quietened, and a true one still gets throug
 });
 
 test('a pause lets what runs finish, starts nothing more, and ends with a resume', async () => {
-  const first = gate();
+  const [first, second] = [gate(), gate()];
   const run = await runs.start({
     think: once(allowed('1.0', { keys: ['k/1'], effect: true }), allowed('1.1', { keys: ['k/1'], effect: true })),
     act: async ({ call }) => {
-      if (call === '1.0') await first.promise;
+      await (call === '1.0' ? first : second).promise;
       return { outcome: 'done' };
     },
   });
@@ -205,7 +205,8 @@ test('a pause lets what runs finish, starts nothing more, and ends with a resume
   await run.handle.signal('resumeRun', { by: 'op' });
   await run.untilBegan('act 1.1');
   await run.handle.signal('pauseRun', { by: 'op' });
-  await run.until((state) => state.phase === 'paused' || state.phase === 'closing');
+  second.resolve();
+  await run.until((state) => state.phase === 'paused');
   await run.handle.signal('resumeRun', { by: 'op' });
   expect(await run.result()).toMatchObject({ status: 'completed', turns: 2 });
 });
