@@ -11,6 +11,8 @@ export interface EventData {
     readonly agentHash: string;
     readonly actingUser: string;
     readonly startedBy: string;
+    /** The run whose conversation it goes on with. */
+    readonly continues?: string;
   };
   'run.queued': { readonly reason: string; readonly until: number };
   'run.started': { readonly model: string };

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { crossed, crossedWarnings, DEFAULT_LIMITS, narrowLimits, type RunLimits } from './run.ts';
+import { crossed, crossedWarnings, DEFAULT_LIMITS, lowerLimits, narrowLimits, type RunLimits } from './run.ts';
 
 const KEYS = Object.keys(DEFAULT_LIMITS) as (keyof RunLimits)[];
 const anyLimits = fc.record(
@@ -66,4 +66,11 @@ test('every limit of a run is watched, each under its own name', () => {
     'budget',
   ]);
   expect(crossedWarnings(all, all, DEFAULT_LIMITS, 500_000)).toEqual([]);
+});
+
+test('of two limits the lower counts, zero included', () => {
+  const none = { ...DEFAULT_LIMITS, toolCalls: 0 };
+  const few = { ...DEFAULT_LIMITS, modelCalls: 2 };
+  expect(lowerLimits(none, few)).toEqual({ ...DEFAULT_LIMITS, toolCalls: 0, modelCalls: 2 });
+  expect(lowerLimits(few, none)).toEqual(lowerLimits(none, few));
 });

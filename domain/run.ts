@@ -133,6 +133,17 @@ export function crossedWarnings(
   ];
 }
 
+/** The lower of two limits, field by field. */
+export function lowerLimits(a: RunLimits, b: RunLimits): RunLimits {
+  return {
+    modelCalls: Math.min(a.modelCalls, b.modelCalls),
+    toolCalls: Math.min(a.toolCalls, b.toolCalls),
+    toolCallsPerTurn: Math.min(a.toolCallsPerTurn, b.toolCallsPerTurn),
+    tokens: Math.min(a.tokens, b.tokens),
+    activeMs: Math.min(a.activeMs, b.activeMs),
+  };
+}
+
 /** The lower of two limits, field by field; zero or absent means not narrowed. Never widens. */
 export function narrowLimits(base: RunLimits, asked: Partial<RunLimits>): RunLimits {
   const low = (of: number, by: number | undefined): number => (by !== undefined && by > 0 ? Math.min(of, by) : of);

@@ -27,6 +27,7 @@ interface StartOptions {
   readonly tool?: readonly string[];
   readonly budget?: bigint;
   readonly resource?: readonly string[];
+  readonly continues?: string;
   readonly requestId?: string;
   readonly watch?: true;
   readonly text?: true;
@@ -47,6 +48,7 @@ export function addRunStart(parent: Command): void {
     .option('--tool <name>', "keep only this of the agent's tools; may be repeated", gather)
     .option('--budget <dollars>', 'spend at most this, as in 0.20', money)
     .option('--resource <kind/id>', 'touch only this record, as in project/apollo; may be repeated', gather)
+    .option('--continues <run>', 'go on with the conversation of a run that has ended')
     .option('--request-id <id>', 'start once per id, however often this is repeated')
     .option('--watch', 'show the run live until it ends')
     .option('--text', "with --watch: also the model's words as they come")
@@ -61,6 +63,7 @@ async function start(session: Session, options: StartOptions, args: readonly str
     agentHash: options.agentHash ?? '',
     input: await inputOf(options, args[0]),
     labels: { ...options.label },
+    continues: options.continues ?? '',
     ...(narrows(options)
       ? {
           narrowing: {

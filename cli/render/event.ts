@@ -56,7 +56,7 @@ const WRITERS: Readonly<Record<EventKind, Writer>> = {
     head: 'created',
     rest:
       `${visible(data.text('agent'))}@${visible(data.text('agentHash').slice(0, 8))} for ` +
-      `${visible(data.text('actingUser'))}${startedBy(data)}`,
+      `${visible(data.text('actingUser'))}${startedBy(data)}${continues(data)}`,
   }),
   'run.queued': (data, { look }) => ({
     mark: '…',
@@ -229,6 +229,11 @@ function approvalAsked(data: EventReader, state: WatchState, event: RunEvent): L
 function startedBy(data: EventReader): string {
   const by = data.text('startedBy');
   return by === '' || by === data.text('actingUser') ? '' : `, started by ${visible(by)}`;
+}
+
+function continues(data: EventReader): string {
+  const run = data.text('continues');
+  return run === '' ? '' : `, continues ${visible(run)}`;
 }
 
 function answer(data: EventReader, look: Look): string {

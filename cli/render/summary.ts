@@ -65,6 +65,7 @@ function headline(run: Run, look: Look): readonly string[] {
   const said = visibleLines(run.outcome).flatMap((line) => wrap(line, look.width - 4));
   return [
     `Run ${visible(run.id)} ${status}${why}${time}: ${work}`,
+    ...(run.continues === '' ? [] : [`${look.paint.dim('continues')}  ${visible(run.continues)}`]),
     ...(run.outcome === '' ? [] : ['', ...said.map((line) => `  ${look.paint.dim('│')} ${line}`)]),
   ];
 }

@@ -18,6 +18,14 @@ afterAll(async () => {
   await database.drop();
 });
 
+const NOTHING_LEFT_OUT = {
+  earlier_runs: [],
+  earlier_steps: [],
+  prefix_from: 0,
+  handles_through: 0,
+  summarised_through: 0,
+};
+
 async function newRun() {
   const tenant = await database.tenant();
   const run = await database.run(tenant);
@@ -29,7 +37,11 @@ async function newRun() {
       [tenant, run, number, kind, turn, ordinal, JSON.stringify(content)],
     );
   };
-  const load = (as = tenant) => withTenant(pool.db, as, (trx) => loadConversation(trx, { tenant: as, run }));
+  const load = (as = tenant) =>
+    withTenant(pool.db, as, async (trx) => {
+      const row = { ...NOTHING_LEFT_OUT, tenant: as, id: run };
+      return [...(await loadConversation(trx, row)).messages];
+    });
   return { tenant, run, step, load };
 }
 

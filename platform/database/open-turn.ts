@@ -51,7 +51,7 @@ export async function openTurn(
     model: run.model,
     system: version.definition.instructions,
     tools: modelToolsOf(version, run),
-    messages: withMessages(await loadConversation(trx, ref), said),
+    messages: withMessages((await loadConversation(trx, run)).messages, said),
     maxOutputTokens: run.max_output_tokens,
     turn,
     runId: ref.run,

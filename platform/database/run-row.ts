@@ -34,6 +34,13 @@ const COLUMNS = [
   'active_ms',
   'messages_sent',
   'messages_read',
+  'earlier_runs',
+  'earlier_steps',
+  'context_tokens',
+  'prefix_from',
+  'handles_through',
+  'summarised_through',
+  'summarised_turn',
   'closed_at',
 ] as const;
 

@@ -1,7 +1,7 @@
 import type { Transaction } from 'kysely';
 import type { ToolCallBlock, Usage } from '#domain/conversation.ts';
 import type { Proposal, RunRef, StoredTurn } from '#domain/ports/run-store.ts';
-import type { StoredMessage } from './conversation.ts';
+import type { StoredMessage } from './steps.ts';
 import type { Database } from './tables.ts';
 
 /** What is stored of a turn; null where nothing is. */

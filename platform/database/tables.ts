@@ -100,6 +100,13 @@ export interface RunsTable {
   outcome: OrNull<string>;
   messages_sent: Generated<number>;
   messages_read: Generated<number>;
+  earlier_runs: Generated<string[]>;
+  earlier_steps: Generated<number[]>;
+  context_tokens: Generated<number>;
+  prefix_from: Generated<number>;
+  handles_through: Generated<number>;
+  summarised_through: Generated<number>;
+  summarised_turn: Generated<number>;
   created_at: At;
   closed_at: AtOrNull;
 }
@@ -108,7 +115,7 @@ export interface StepsTable {
   tenant: string;
   run_id: string;
   number: number;
-  kind: 'user_message' | 'model_message' | 'tool_result' | 'note';
+  kind: 'user_message' | 'model_message' | 'tool_result' | 'note' | 'summary';
   turn: number;
   call_id: OrNull<string>;
   ordinal: Generated<number>;
@@ -170,6 +177,7 @@ export interface CostsTable {
   attempt_id: string;
   turn: number;
   model: string;
+  purpose: Generated<'turn' | 'summary'>;
   state: 'reserved' | 'settled' | 'charged' | 'released';
   month_account: string;
   reserved_micro_usd: number;

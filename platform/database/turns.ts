@@ -5,12 +5,12 @@ import type { AttemptEnd, RunRef, StoredTurn, TurnStore } from '#domain/ports/ru
 import { priceOf } from '#domain/pricing.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
 import { costWarnings, turnWarnings } from './budget.ts';
-import type { StoredMessage } from './conversation.ts';
 import { record } from './journal.ts';
 import { lockAttempt, settle } from './ledger.ts';
 import type { Notifier } from './notify.ts';
 import { deleteDeltas, openTurn } from './open-turn.ts';
 import { AgentVersions, lockRun } from './run-row.ts';
+import type { StoredMessage } from './steps.ts';
 import { cutText, storableText } from './storable.ts';
 import { proposalsOf, readStored, textOf, tokensOf } from './stored-turns.ts';
 import type { Database } from './tables.ts';

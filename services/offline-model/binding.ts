@@ -53,14 +53,21 @@ export function isGenuine(
   return same(block.data, seal(prefix, thinking));
 }
 
-/** The id of a tool call. It tells whether its turn began with thinking, which must then come back with it. */
-export function toolUseId(key: string, index: number, thought: boolean): string {
-  return `toolu_${thought ? 't' : 'n'}${digest(key, 'call', index).slice(0, 22)}`;
+/**
+ * The id of a tool call. It tells whether its turn began with thinking, behind which prefix, which must then come back
+ * with it.
+ */
+export function toolUseId(key: string, index: number, thoughtBehind: string | null): string {
+  const id = digest(key, 'call', index);
+  return thoughtBehind === null ? `toolu_n${id.slice(0, 22)}` : `toolu_t${thoughtBehind.slice(0, 8)}${id.slice(0, 14)}`;
 }
 
-/** Whether a call of this id was issued after thinking. */
-export function cameAfterThinking(toolUseIdOf: string): boolean {
-  return /^toolu_t[0-9a-f]{22}$/.test(toolUseIdOf);
+/**
+ * Whether a call of this id was issued after thinking behind this very prefix. Behind another one, of a conversation
+ * that was shortened meanwhile, the thinking could not be genuine: the model then does without.
+ */
+export function cameAfterThinking(toolUseIdOf: string, prefix: string): boolean {
+  return new RegExp(`^toolu_t${prefix.slice(0, 8)}[0-9a-f]{14}$`).test(toolUseIdOf);
 }
 
 export function isThinking(

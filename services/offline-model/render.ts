@@ -126,7 +126,7 @@ function write(
   for (const [index, call] of (answer.calls ?? []).entries()) {
     const json = take(call.rawArgs ?? JSON.stringify(call.args ?? {}));
     if (json === null) break;
-    blocks.push({ type: 'tool_use', id: toolUseId(key, index, thought), name: call.tool, json });
+    blocks.push({ type: 'tool_use', id: toolUseId(key, index, thought ? prefix : null), name: call.tool, json });
   }
   return { blocks, cut };
 }

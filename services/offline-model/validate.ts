@@ -84,7 +84,9 @@ function checkThinking(request: Request): void {
       );
     });
     const first = message.content[0];
-    const thought = message.content.some((block) => block.type === 'tool_use' && cameAfterThinking(block.id));
+    const thought = message.content.some(
+      (block) => block.type === 'tool_use' && cameAfterThinking(block.id, prefixes.before(at)),
+    );
     if (thought && first !== undefined && !isThinking(first)) {
       throw invalid(
         `messages.${at}.content.0.type: Expected \`thinking\` or \`redacted_thinking\`, but found \`${first.type}\`. ` +

@@ -28,8 +28,8 @@ export class Checks {
     this.that(/^\P{Cc}*$/u.test(value), field, 'must be one line without control characters');
   }
 
-  runId(value: string): void {
-    this.that(RUN_ID.test(value), 'run_id', 'must be the id of a run');
+  runId(value: string, field = 'run_id'): void {
+    this.that(RUN_ID.test(value), field, 'must be the id of a run');
   }
 
   /** A moment; undefined where there is none, or where it is out of range, which is a fault. */

@@ -21,6 +21,7 @@ const SHOWN = [
   'paused_by',
   'cancel_requested_by',
   'event_seq',
+  'earlier_runs',
   'turns',
   'tool_calls',
   'input_tokens',

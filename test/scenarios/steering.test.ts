@@ -67,3 +67,27 @@ test('a run that is cancelled before it has read what it was told says so at its
   const end = await s.until(run.id, (event) => event.kind === 'run.closed');
   expect(end.data).toMatchObject({ status: 'cancelled', unread: [{ message: 1, text: 'Never mind.' }] });
 }, 60_000);
+
+test('a run goes on with the conversation of one that has ended, also where that was stopped in the middle', async () => {
+  const remove = { tool: 'delete_task', args: { task_id: 'apl-104' } };
+  const agent = await s.applyAgent();
+  const read = { tool: 'list_projects', args: {} };
+  const thinking = 'I should look first.';
+  const first = await s.start(agent, `params: ${JSON.stringify({ turns: [[read], [remove], [], [read]], thinking })}`);
+  await s.until(first.id, (event) => event.kind === 'approval.asked');
+  await s.as(OLGA).runs.cancelRun({ runId: first.id, requestId: randomUUID(), reason: 'test' });
+  await s.closed(first.id);
+  const before = await steps(first.id);
+  // The script counts the turns of the whole conversation: it ends where the plan does.
+  const second = await s.start(agent, 'Go on.', { continues: first.id });
+  expect(await s.closed(second.id)).toMatchObject({ status: RunStatus.COMPLETED, turns: 1, continues: first.id });
+  // Fewer tools stand before the conversation now: thinking written behind more of them is not sent back.
+  const third = await s.start(agent, 'And on.', { continues: second.id, narrowing: { tools: ['list_projects'] } });
+  expect(await s.closed(third.id)).toMatchObject({ status: RunStatus.COMPLETED, turns: 2, toolCalls: 1 });
+  expect(await steps(first.id)).toEqual(before);
+  const calls = await s.query<{ key: string }>(
+    'select key from steward.agent_run_tool_invocations where run_id = $1 order by key',
+    [third.id],
+  );
+  expect(calls.map((call) => call.key)).toEqual([`${third.id}/1.0`]);
+}, 60_000);

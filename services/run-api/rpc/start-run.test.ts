@@ -139,7 +139,10 @@ test('everything that is wrong with a request is named, and nothing is written',
       { narrowing: { tools: ['look', 'fly'] } },
       'narrowing.tools names fly, which agent helper does not have. It has: look,',
     ],
-    [{ narrowing: { budgetMicroUsd: 500_001n } }, "narrowing.budget_micro_usd is 500001, above the agent's 500000"],
+    [
+      { narrowing: { budgetMicroUsd: 500_001n } },
+      'narrowing.budget_micro_usd is 500001, above the 500000 of agent helper',
+    ],
     [{ narrowing: { budgetMicroUsd: -1n } }, 'narrowing.budget_micro_usd must be 0'],
     [{ narrowing: { resources: ['apollo'] } }, 'narrowing.resources[0] must be kind/id'],
     [

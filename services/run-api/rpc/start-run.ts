@@ -11,6 +11,7 @@ import { tenantOf, userOf } from '../access.ts';
 import type { RunApiDeps } from '../deps.ts';
 import { newRunId } from '../run-id.ts';
 import { owedOf, readRun } from '../run-rows.ts';
+import { readContinued } from '../starting/continued.ts';
 import { assertMonthLeft, ensureMonth, insertRun } from '../starting/insert.ts';
 import { findAgent, narrow } from '../starting/narrow.ts';
 import { type Asked, readStart } from '../starting/request.ts';
@@ -31,7 +32,8 @@ export async function startRun(
   const known = await withTenant(deps.db, tenant, async (trx) => {
     const earlier = await findEarlier(trx, principal, asked);
     if (earlier !== undefined) return { earlier, given: null };
-    return { earlier, given: narrow(await findAgent(trx, asked.agent, asked.agentHash), asked) };
+    const continued = await readContinued(trx, principal, asked);
+    return { earlier, given: narrow(await findAgent(trx, asked.agent, asked.agentHash), asked, continued) };
   });
   const begun =
     known.given === null

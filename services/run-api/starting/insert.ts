@@ -6,6 +6,7 @@ import { audit, type NewEvent, record } from '#platform/database/journal.ts';
 import { openMonth } from '#platform/database/ledger.ts';
 import { enqueue } from '#platform/database/outbox.ts';
 import type { Database } from '#platform/database/tables.ts';
+import { prefixFromOf } from './continued.ts';
 import type { Given } from './narrow.ts';
 import type { Asked } from './request.ts';
 
@@ -66,6 +67,9 @@ export async function insertRun(trx: Transaction<Database>, tenant: string, run:
       model: given.model,
       max_output_tokens: given.maxOutputTokens,
       run_grant: run.runGrant,
+      earlier_runs: [...(given.continued?.runs ?? [])],
+      earlier_steps: [...(given.continued?.steps ?? [])],
+      prefix_from: given.continued === null ? 0 : prefixFromOf(given.continued, given),
       status: queued ? 'queued' : 'pending',
       stop_message: queued ? admission.reason : null,
       waits_until: queued ? admission.until : null,
@@ -81,6 +85,7 @@ export async function insertRun(trx: Transaction<Database>, tenant: string, run:
     agentHash: given.agentHash,
     actingUser: asked.actingUser,
     startedBy: run.startedBy,
+    ...(given.continued === null ? {} : { continues: given.continued.id }),
   };
   const events: NewEvent[] = [{ kind: 'run.created', data }];
   if (queued) {

@@ -1,9 +1,10 @@
 import type { Selectable, Transaction } from 'kysely';
 import type { AgentDefinition } from '#domain/agent.ts';
 import { StewardError } from '#domain/errors.ts';
-import { narrowLimits, type RunLimits, type Waits } from '#domain/run.ts';
+import { lowerLimits, narrowLimits, type RunLimits, type Waits } from '#domain/run.ts';
 import type { ToolDescriptor } from '#domain/tools.ts';
 import type { AgentsTable, Database } from '#platform/database/tables.ts';
+import type { Continued } from './continued.ts';
 import type { Asked } from './request.ts';
 
 /** What a run is given: the agent's own, narrowed by the request. */
@@ -19,6 +20,8 @@ export interface Given {
   readonly limits: RunLimits;
   readonly waits: Waits;
   readonly budgetMicroUsd: number;
+  /** The run it goes on from; null: none. */
+  readonly continued: Continued | null;
 }
 
 type AgentRow = Selectable<AgentsTable>;
@@ -47,28 +50,35 @@ export async function findAgent(trx: Transaction<Database>, name: string, hash: 
   );
 }
 
-/** What the request leaves of the agent. Throws INVALID_REQUEST where it asks for more than there is. */
-export function narrow(row: AgentRow, asked: Asked): Given {
+/**
+ * What the request leaves of the agent, within what the run it continues was given. Throws INVALID_REQUEST where it asks
+ * for more than there is.
+ */
+export function narrow(row: AgentRow, asked: Asked, continued: Continued | null): Given {
   const definition = row.definition as unknown as AgentDefinition;
   const kept = asked.tools.length === 0 ? null : new Set(asked.tools);
-  const known = row.tools.map((tool) => tool.name);
+  const had = row.tools.filter((tool) => continued === null || continued.tools[tool.catalog]?.includes(tool.name));
+  const known = had.map((tool) => tool.name);
   const unknown = asked.tools.filter((tool) => !known.includes(tool));
+  const whose = continued === null ? `agent ${row.name}` : `run ${continued.id}, which it continues,`;
   if (unknown.length > 0) {
     throw new StewardError(
       'INVALID_REQUEST',
-      `narrowing.tools names ${unknown.join(', ')}, which agent ${row.name} does not have. It has: ${known.join(', ')}.`,
+      `narrowing.tools names ${unknown.join(', ')}, which ${whose} does not have. It has: ${known.join(', ')}.`,
       { details: { field: 'narrowing.tools' } },
     );
   }
-  if (asked.budgetMicroUsd > definition.budgetMicroUsd) {
+  const most = Math.min(definition.budgetMicroUsd, continued?.budgetMicroUsd ?? Number.POSITIVE_INFINITY);
+  if (asked.budgetMicroUsd > most) {
     throw new StewardError(
       'INVALID_REQUEST',
-      `narrowing.budget_micro_usd is ${asked.budgetMicroUsd}, above the agent's ${definition.budgetMicroUsd}. ` +
+      `narrowing.budget_micro_usd is ${asked.budgetMicroUsd}, above the ${most} of ${whose.replace(/,$/, '')}. ` +
         'A request can only lower it; RaiseBudget raises that of a run.',
       { details: { field: 'narrowing.budget_micro_usd' } },
     );
   }
-  const tools = row.tools.filter((tool) => kept === null || kept.has(tool.name));
+  const tools = had.filter((tool) => kept === null || kept.has(tool.name));
+  const limits = continued === null ? definition.limits : lowerLimits(definition.limits, continued.limits);
   return {
     agent: row.name,
     agentHash: row.hash,
@@ -76,11 +86,27 @@ export function narrow(row: AgentRow, asked: Asked): Given {
     maxOutputTokens: definition.maxOutputTokens,
     tools: byCatalog(tools),
     permissions: [...new Set(tools.flatMap((tool) => tool.permissions))].toSorted(),
-    resources: asked.resources,
-    limits: narrowLimits(definition.limits, asked.limits),
+    resources: resourcesOf(asked, continued),
+    limits: narrowLimits(limits, asked.limits),
     waits: definition.waits,
-    budgetMicroUsd: asked.budgetMicroUsd || definition.budgetMicroUsd,
+    budgetMicroUsd: asked.budgetMicroUsd || most,
+    continued,
   };
+}
+
+/** Empty: all. A run that continues one of some records touches those, or fewer. */
+function resourcesOf(asked: Asked, continued: Continued | null): readonly string[] {
+  const had = continued?.resources ?? [];
+  if (had.length === 0) return asked.resources;
+  const wider = asked.resources.filter((resource) => !had.includes(resource));
+  if (wider.length > 0) {
+    throw new StewardError(
+      'INVALID_REQUEST',
+      `narrowing.resources names ${wider.join(', ')}, which run ${continued?.id} may not touch. It may: ${had.join(', ')}.`,
+      { details: { field: 'narrowing.resources' } },
+    );
+  }
+  return asked.resources.length === 0 ? had : asked.resources;
 }
 
 function byCatalog(tools: readonly ToolDescriptor[]): Record<string, string[]> {

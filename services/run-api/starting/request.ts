@@ -25,6 +25,8 @@ export interface Asked {
   /** Zero: the agent's. */
   readonly limits: RunLimits;
   readonly actingUser: string;
+  /** The run whose conversation it goes on with; null: a conversation of its own. */
+  readonly continues: string | null;
   /** SHA-256 of all of the above but the request id: a repeat has the same. */
   readonly digest: string;
 }
@@ -54,6 +56,7 @@ export function readStart(request: StartRunRequest, actingUser: string): Asked {
     );
   }
   const limits = readLimits(checks, narrowing?.limits);
+  if (request.continues !== '') checks.runId(request.continues, 'continues');
   checks.done();
   const body = {
     agent: request.agent,
@@ -65,8 +68,11 @@ export function readStart(request: StartRunRequest, actingUser: string): Asked {
     resources: [...new Set(resources)],
     limits,
     actingUser,
+    // Absent where there is none, so that request ids of earlier releases keep their digest.
+    ...(request.continues === '' ? {} : { continues: request.continues }),
   };
-  return { ...body, requestId: request.requestId, digest: digestOf(canonicalJson(body as unknown as JsonValue)) };
+  const digest = digestOf(canonicalJson(body as unknown as JsonValue));
+  return { ...body, continues: body.continues ?? null, requestId: request.requestId, digest };
 }
 
 function readLabels(checks: Checks, labels: Readonly<Record<string, string>>): void {

@@ -56,6 +56,7 @@ export function toRun(row: RunRecord, temporalUi: (workflowId: string) => string
     temporalUi: temporalUi(workflowId),
     head: BigInt(row.event_seq),
     openApprovals: row.open_approval_ids,
+    continues: row.earlier_runs.at(-1) ?? '',
     ...(row.waits_until ? { waitsUntil: timestampFromDate(row.waits_until) } : {}),
   };
 }
