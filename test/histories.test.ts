@@ -5,7 +5,7 @@ import { beforeAll, expect, test } from '@jest/globals';
 import { historyFromJSON } from '@temporalio/common/lib/proto-utils.js';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
-import { tracingPlugin } from '#platform/telemetry/tracing.ts';
+import { tracingPlugin } from '#platform/telemetry/temporal.ts';
 import { workflowBundle } from '#services/worker/bundle.ts';
 
 Runtime.install({ logger: new DefaultLogger('ERROR') });

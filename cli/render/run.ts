@@ -58,6 +58,7 @@ export function runLines(run: Run, look: Look): readonly string[] {
     ['Outcome', run.outcome === '' ? '' : visibleLines(run.outcome)],
     ['Workflow', visible(run.workflowId)],
     ['Temporal UI', visible(run.temporalUi)],
+    ['Trace', visible(run.traceId)],
     ['Events', run.head > 0n ? String(run.head) : ''],
   ];
   return [look.paint.bold(`Run ${visible(run.id)}`), ...fields(rows, look, 2)];

@@ -1,5 +1,6 @@
 import { basename, dirname } from 'node:path';
 import { processLog } from '#platform/telemetry/log.ts';
+import { startTracing, stopTracing } from '#platform/telemetry/tracing.ts';
 
 /** Prints the line the launcher waits for. */
 export function announceReady(ready: { readonly address: string }): void {
@@ -18,11 +19,13 @@ export async function runService(main: () => Promise<() => Promise<void>>): Prom
   });
   logInsteadOfNode();
   try {
+    await startTracing(entryName(), { warn: (fields: object, message: string) => log().warn(fields, message) });
     const stop = await Promise.race([main(), told]);
     if (typeof stop === 'function') {
       const signal = await told;
       log().info({ signal }, 'stopping');
       await stop();
+      await stopTracing();
       log().info({ signal }, 'stopped');
     }
     process.exit(0);
@@ -50,7 +53,11 @@ function logInsteadOfNode(): void {
 
 /** Before a service has its own log, it is named by the folder of its entry. */
 function log(): ReturnType<typeof processLog> {
-  return processLog(basename(dirname(process.argv[1] ?? '')));
+  return processLog(entryName());
+}
+
+function entryName(): string {
+  return basename(dirname(process.argv[1] ?? ''));
 }
 
 function fail(error: unknown, message: string): never {

@@ -3,6 +3,7 @@ import type { ToolResultBlock } from '#domain/conversation.ts';
 import { StewardError } from '#domain/errors.ts';
 import type { CallEnd, CallStore, OpenedCall, RunRef } from '#domain/ports/run-store.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
+import { noteTrace } from '#platform/telemetry/ids.ts';
 import { shownResult } from './conversation.ts';
 import { type NewEvent, record } from './journal.ts';
 import type { Notifier } from './notify.ts';
@@ -28,6 +29,7 @@ export function createCallStore(deps: CallStoreDeps): CallStore {
         throw new StewardError('NOT_FOUND', `Run ${ref.run} has no judged call ${callId}.`);
       }
       await verifyRow(deps.grants, ref, row.run_grant);
+      noteTrace(ref.run, row.trace_parent);
       return toOpened(row);
     },
 
@@ -76,7 +78,7 @@ export function openedCalls(trx: Transaction<Database>, ref: RunRef) {
       'i.timeout_ms',
       'i.has_effect',
     ])
-    .select(['r.run_grant', 'r.closed_at', 'r.cancel_requested_by'])
+    .select(['r.run_grant', 'r.closed_at', 'r.cancel_requested_by', 'r.trace_parent'])
     .where('i.run_id', '=', ref.run);
 }
 

@@ -6,6 +6,7 @@ import type { RunRef } from '#domain/ports/run-store.ts';
 import type { ToolDescriptor } from '#domain/tools.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
 import { LruCache } from '#platform/identity/lru-cache.ts';
+import { noteTrace } from '#platform/telemetry/ids.ts';
 import type { Database } from './tables.ts';
 
 /** Named one by one, so that the statement stays prepared through a migration. */
@@ -48,6 +49,7 @@ const COLUMNS = [
 export async function readRun(trx: Transaction<Database>, ref: RunRef) {
   const row = await trx.selectFrom('agent_runs').select(COLUMNS).where('id', '=', ref.run).executeTakeFirst();
   if (!row) throw notFound(ref);
+  noteTrace(ref.run, row.trace_parent);
   return row;
 }
 

@@ -25,6 +25,7 @@ export interface Database {
   ledger_entries: EntriesTable;
   agent_run_undos: UndosTable;
   agent_run_undo_steps: UndoStepsTable;
+  run_traces: TracesTable;
   outbox: OutboxTable;
   audit_log: AuditTable;
 }
@@ -109,6 +110,7 @@ export interface RunsTable {
   summarised_turn: Generated<number>;
   created_at: At;
   closed_at: AtOrNull;
+  trace_parent: OrNull<string>;
 }
 
 export interface StepsTable {
@@ -320,6 +322,14 @@ export interface OutboxTable {
   delivered_at: AtOrNull;
   attempts: Generated<number>;
   last_error: OrNull<string>;
+  held_until: AtOrNull;
+}
+
+export interface TracesTable {
+  tenant: string;
+  run_id: string;
+  through_turn: Generated<number>;
+  finished: Generated<boolean>;
   held_until: AtOrNull;
 }
 

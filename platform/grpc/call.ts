@@ -2,7 +2,9 @@ import type { DescMessage, MessageInitShape } from '@bufbuild/protobuf';
 import type { CallContext as NiceContext } from 'nice-grpc';
 import { isStewardError, StewardError, toStewardError } from '#domain/errors.ts';
 import { ANONYMOUS, type Principal, type Verifier } from '#platform/identity/principal.ts';
-import { type Ids, underIds } from '#platform/telemetry/ids.ts';
+import { type Ids, idsOf, underIds, type Work } from '#platform/telemetry/ids.ts';
+import { readTraceParent } from '#platform/telemetry/trace.ts';
+import { type ServedSpan, tracing } from '#platform/telemetry/tracing.ts';
 import type { BoundMethod, CallContext } from './bind.ts';
 import { decode, encode } from './definition.ts';
 import { ERROR_TRAILER, toServerError, toTrailer } from './errors.ts';
@@ -101,7 +103,9 @@ class ServedCall {
   readonly #aborted: Promise<never>;
   readonly #timer: NodeJS.Timeout;
   readonly #started = performance.now();
-  readonly #ids: Ids;
+  readonly #work: Work;
+  readonly #span: ServedSpan | undefined;
+  #failure: string | undefined;
   #principal: Principal = ANONYMOUS;
 
   constructor(settings: CallSettings, method: BoundMethod, nice: NiceContext) {
@@ -110,7 +114,14 @@ class ServedCall {
     this.#nice = nice;
     this.#name = `${method.desc.parent.typeName}/${method.desc.name}`;
     const stream = method.desc.methodKind !== 'unary';
-    this.#ids = { rpc: this.#name };
+    const parent = readTraceParent(firstText(nice, 'traceparent'));
+    this.#span = parent?.sampled === true ? tracing()?.serve(this.#name, parent) : undefined;
+    this.#work = { rpc: this.#name };
+    if (parent !== undefined) {
+      this.#work.trace = parent.trace;
+      this.#work.span = this.#span?.span ?? parent.span;
+      this.#work.sampled = parent.sampled;
+    }
     this.#deadline = deadlineOf(nice, stream);
     this.#aborted = new Promise((_resolve, reject) => {
       this.#abort.signal.addEventListener('abort', () => reject(this.#abort.signal.reason), { once: true });
@@ -158,8 +169,8 @@ class ServedCall {
   async #open(bytes: Uint8Array): Promise<readonly [CallContext, ReturnType<typeof decode>]> {
     this.#principal = await this.#within(admit(this.#method, this.#name, this.#nice, this.#settings.verifier));
     const request = readRequest(this.#method, bytes);
-    this.#ids.tenant = this.#principal.tenant;
-    noteNamed(this.#ids, request);
+    this.#work.tenant = this.#principal.tenant;
+    noteNamed(this.#work, request);
     const ctx: CallContext = {
       principal: this.#principal,
       signal: this.#abort.signal,
@@ -179,7 +190,7 @@ class ServedCall {
 
   /** The call with its lines of the log under its ids. */
   under<T>(work: () => T): T {
-    return underIds(this.#ids, work);
+    return underIds(this.#work, work);
   }
 
   async unary(bytes: Uint8Array): Promise<Uint8Array> {
@@ -195,7 +206,7 @@ class ServedCall {
     let exhausted = false;
     try {
       for (;;) {
-        const next = await this.#within(underIds(this.#ids, () => Promise.resolve(iterator.next())));
+        const next = await this.#within(underIds(this.#work, () => Promise.resolve(iterator.next())));
         if (next.done) {
           exhausted = true;
           return;
@@ -213,7 +224,8 @@ class ServedCall {
     // Work that was aborted fails in many ways; the reason is the one that was given.
     const aborted = this.#abort.signal.aborted && !isStewardError(thrown);
     const error = toStewardError(aborted ? this.#abort.signal.reason : thrown);
-    const fields = { ...this.#ids, code: error.code, err: error.cause ?? error };
+    this.#failure = error.code;
+    const fields = { ...idsOf(this.#work), code: error.code, err: error.cause ?? error };
     if (error.code === 'INTERNAL') this.#settings.log.error(fields, 'call failed');
     else if (error.cause !== undefined) this.#settings.log.warn(fields, 'call refused');
     this.#nice.trailer.set(ERROR_TRAILER, toTrailer(error));
@@ -226,7 +238,8 @@ class ServedCall {
     this.#settings.stopping.removeEventListener('abort', this.#onStop);
     const { subject } = this.#principal;
     const ms = Math.round(performance.now() - this.#started);
-    this.#settings.log.debug({ ...this.#ids, subject, ms }, 'call ended');
+    this.#settings.log.debug({ ...idsOf(this.#work), subject, ms }, 'call ended');
+    this.#span?.end(this.#failure);
   }
 }
 

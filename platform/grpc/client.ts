@@ -1,6 +1,7 @@
 import type { DescMessage, DescService, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
 import { ClientError, createChannel, createClient, Metadata } from 'nice-grpc';
 import { isStewardError, StewardError } from '#domain/errors.ts';
+import { currentTraceParent } from '#platform/telemetry/ids.ts';
 import { toDefinition } from './definition.ts';
 import { ERROR_TRAILER, fromStatus, type Peer } from './errors.ts';
 
@@ -71,6 +72,7 @@ class OutgoingCall {
   readonly #signal: AbortSignal | undefined;
   readonly #timer: NodeJS.Timeout;
   readonly #metadata: Readonly<Record<string, string>>;
+  readonly #traceParent = currentTraceParent();
   #ended: StewardError | undefined;
   #trailer: Uint8Array | undefined;
 
@@ -113,6 +115,7 @@ class OutgoingCall {
     const metadata = Metadata(this.#metadata);
     const token = await this.#token();
     if (token !== undefined) metadata.set('authorization', `Bearer ${token}`);
+    if (this.#traceParent !== undefined) metadata.set('traceparent', this.#traceParent);
     // nice-grpc has no deadlines; the header is what tells the server.
     const left = Math.max(1, Math.ceil(this.#ms - (performance.now() - started)));
     metadata.set('grpc-timeout', `${left}m`);

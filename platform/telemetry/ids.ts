@@ -1,6 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { readTraceParent, spanIdOf, type Traced, traceIdOf, writeTraceParent } from './trace.ts';
+import { tracing } from './tracing.ts';
 
-/** What a line of the log, or a call to another service, is about. Ids only: they are written as they are. */
+/** What a line of the log is about. Ids only: they are written as they are. */
 export interface Ids {
   tenant?: string | undefined;
   run?: string | undefined;
@@ -14,27 +16,56 @@ export interface Ids {
   activity?: string | undefined;
 }
 
-const current = new AsyncLocalStorage<Ids>();
+/** The ids of some work, and where in its trace the calls that it makes belong. */
+export interface Work extends Ids {
+  span?: string | undefined;
+  sampled?: boolean | undefined;
+}
+
+const current = new AsyncLocalStorage<Work>();
 
 /** Does the work under these ids, added to those it is done under already. */
-export function withIds<T>(ids: Ids, work: () => T): T {
+export function withIds<T>(ids: Work, work: () => T): T {
   return current.run({ ...current.getStore(), ...ids }, work);
 }
 
 /** As `withIds`, under these very ids: what is learned on the way is noted in them. */
-export function underIds<T>(ids: Ids, work: () => T): T {
+export function underIds<T>(ids: Work, work: () => T): T {
   return current.run(ids, work);
 }
 
 /** Adds what was learned on the way to the ids of the work under way; does nothing outside of any. */
-export function noteIds(ids: Ids): void {
+export function noteIds(ids: Work): void {
   const known = current.getStore();
   if (known !== undefined) Object.assign(known, ids);
 }
 
-/** The ids of the work under way. */
-export function currentIds(): Readonly<Ids> {
-  return current.getStore() ?? NONE;
+/** Notes whose trace a run belongs to, as its row has it. */
+export function noteTrace(run: string, traceParent: string | null): void {
+  const known = current.getStore();
+  if (known === undefined || known.rpc !== undefined) return;
+  const parent = readTraceParent(traceParent);
+  if (parent !== undefined) known.trace = parent.trace;
+  known.sampled = tracing()?.samples(parent?.trace ?? traceIdOf(run), parent) ?? false;
 }
 
-const NONE: Readonly<Ids> = Object.freeze({});
+/** The ids of the work under way, for a line of the log. */
+export function currentIds(): Readonly<Ids> {
+  return idsOf(current.getStore() ?? NONE);
+}
+
+/** The ids of some work, for a line of the log. */
+export function idsOf({ span: _, sampled: __, ...ids }: Readonly<Work>): Readonly<Ids> {
+  return ids;
+}
+
+/** The `traceparent` of calls made by the work under way; undefined where it is about no run and in no trace. */
+export function currentTraceParent(): string | undefined {
+  const { run, turn, call, trace, span, sampled = false } = current.getStore() ?? NONE;
+  if (span !== undefined && trace !== undefined) return writeTraceParent({ trace, span, sampled });
+  if (run === undefined) return undefined;
+  const what: Traced = call !== undefined ? `call/${call}` : turn !== undefined ? `turn/${turn}` : 'run';
+  return writeTraceParent({ trace: trace ?? traceIdOf(run), span: spanIdOf(run, what), sampled });
+}
+
+const NONE: Readonly<Work> = Object.freeze({});

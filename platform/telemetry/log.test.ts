@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { text } from 'node:stream/consumers';
 import { expect, test } from '@jest/globals';
-import { traceIdOf } from './trace-id.ts';
+import { traceIdOf } from './trace.ts';
 
 /** What a process with this code writes on stderr. */
 async function linesOf(code: string, env: Record<string, string> = {}): Promise<Record<string, unknown>[]> {

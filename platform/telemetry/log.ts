@@ -1,7 +1,7 @@
 import pino, { type Logger } from 'pino';
 import { currentIds } from './ids.ts';
 import { guardLine, secretsOf, tellable } from './redact.ts';
-import { traceIdOf } from './trace-id.ts';
+import { traceIdOf } from './trace.ts';
 
 let own: Logger | undefined;
 

@@ -30,6 +30,7 @@ const SHOWN = [
   'cache_write_tokens',
   'created_at',
   'closed_at',
+  'trace_parent',
 ] as const satisfies (keyof RunsTable)[];
 
 /** A run with what its account and its open approvals say. */

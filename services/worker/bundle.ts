@@ -3,7 +3,7 @@ import { glob, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode } from '@temporalio/worker';
-import { workflowInterceptorModules } from '#platform/telemetry/tracing.ts';
+import { workflowInterceptorModules } from '#platform/telemetry/temporal.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -49,7 +49,7 @@ export async function workflowBundle(prebuilt: string | undefined): Promise<stri
 
 async function sourceHash(): Promise<string> {
   const hash = createHash('sha256');
-  const files: string[] = ['package-lock.json', 'platform/telemetry/tracing.ts', 'services/worker/bundle.ts'];
+  const files: string[] = ['package-lock.json', 'platform/telemetry/temporal.ts', 'services/worker/bundle.ts'];
   for await (const file of glob('{workflows,domain}/**/*.ts', { cwd: ROOT })) files.push(file);
   for (const file of files.toSorted()) {
     hash.update(file).update(await readFile(join(ROOT, file)));

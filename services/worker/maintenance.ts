@@ -12,12 +12,14 @@ import type { Database } from '#platform/database/tables.ts';
 import { listTenants, withTenant } from '#platform/database/tenant.ts';
 import type { Temporal } from '#platform/temporal/client.ts';
 import { deliver } from '#platform/temporal/outbox.ts';
+import type { Tracer } from './tracer.ts';
 
 export interface MaintenanceDeps {
   readonly db: Kysely<Database>;
   readonly temporal: Temporal;
   readonly closing: CloseRunDeps;
   readonly log: { warn(fields: object, message: string): void };
+  readonly tracer?: Pick<Tracer, 'sweep'> | undefined;
 }
 
 /** Rows of one kind looked at per tenant at once. */
@@ -69,6 +71,7 @@ export function createMaintenance(deps: MaintenanceDeps): MaintenanceActivities 
         counts.restarted += started.length;
         counts.promoted += promoted.length;
         await deliver(deps, tenant, [...started, ...promoted]);
+        await deps.tracer?.sweep(tenant);
       }),
 
     deliverOutbox: () =>

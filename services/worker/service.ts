@@ -12,14 +12,17 @@ import { grantVariables, type readConfig, required, serviceVariables, urlOf } fr
 import { connect } from '#platform/database/connect.ts';
 import { notifier } from '#platform/database/notify.ts';
 import type { Database } from '#platform/database/tables.ts';
+import { createTraceStore } from '#platform/database/traces.ts';
 import { tokenFromFile, tokensInDirectory } from '#platform/grpc/token-file.ts';
 import { runGrantVerifier } from '#platform/identity/grants.ts';
 import { createAnthropicModel } from '#platform/llm/anthropic.ts';
 import { createLog } from '#platform/telemetry/log.ts';
+import { tracing } from '#platform/telemetry/tracing.ts';
 import { connectTemporal, type Temporal, textOfTemporal } from '#platform/temporal/client.ts';
 import { workflowBundle } from './bundle.ts';
 import { ensureSchedules } from './schedules.ts';
 import { listenForStops } from './stop-push.ts';
+import { createTracer } from './tracer.ts';
 import { startWorkers } from './worker.ts';
 
 const whole = (fallback: number) =>
@@ -94,6 +97,9 @@ export async function startWorkerService(
   });
   const push = listenForStops(config.DATABASE_URL);
   const wake = notifier(database.db, { onError: (err) => log.warn({ err }, 'could not notify') });
+  const spans = tracing();
+  const tracer =
+    spans === null ? undefined : createTracer({ store: createTraceStore(database.db), tracing: spans, log });
   const workers = await startWorkers(
     {
       db: database.db,
@@ -106,6 +112,7 @@ export async function startWorkerService(
       undo: { guard, catalogs },
       push,
       log,
+      ...(tracer === undefined ? {} : { tracer }),
     },
     {
       address: config.TEMPORAL_ADDRESS,
@@ -128,6 +135,7 @@ export async function startWorkerService(
     async stop() {
       workers.shutdown();
       await running.catch(() => undefined);
+      await tracer?.close();
       await push.close();
       await wake.close();
       guard.close();

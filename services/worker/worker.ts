@@ -26,12 +26,13 @@ import { withTenant } from '#platform/database/tenant.ts';
 import { createTurnStore } from '#platform/database/turns.ts';
 import { createUndoStore } from '#platform/database/undos.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
-import { tracingPlugin } from '#platform/telemetry/tracing.ts';
+import { tracingPlugin } from '#platform/telemetry/temporal.ts';
 import type { Temporal } from '#platform/temporal/client.ts';
 import { deliver } from '#platform/temporal/outbox.ts';
 import { activityIds } from './activity-ids.ts';
 import { createMaintenance } from './maintenance.ts';
 import { sdkLog } from './sdk-log.ts';
+import type { Tracer } from './tracer.ts';
 
 /** What a worker is made of. Chaos and attack suites pass defective parts here; product mains never do. */
 export interface WorkerParts {
@@ -47,6 +48,8 @@ export interface WorkerParts {
   readonly push: StopPush;
   readonly log: Logger;
   readonly turns?: TurnStore;
+  /** Absent where no exporter is configured. */
+  readonly tracer?: Tracer;
 }
 
 export interface WorkerOptions {
@@ -70,7 +73,7 @@ export function createRunActivities(parts: WorkerParts): RunActivities & { reado
   const turns = parts.turns ?? createTurnStore(parts);
   const store: CallStore & CloseStore = {
     ...createCallStore(parts),
-    ...loggedEnds(createCloseStore(parts), parts.log),
+    ...toldEnds(createCloseStore(parts), parts),
   };
   const closing: CloseRunDeps = {
     store,
@@ -102,12 +105,14 @@ export function createRunActivities(parts: WorkerParts): RunActivities & { reado
   };
 }
 
-/** Every run's end is a line of the log, whoever closes it. */
-function loggedEnds(store: CloseStore, log: Logger): CloseStore {
+/** Every run's end is a line of the log and has its spans told, whoever closes it. */
+function toldEnds(store: CloseStore, { log, tracer }: Pick<WorkerParts, 'log' | 'tracer'>): CloseStore {
   return {
     ...store,
     async close(ref, end) {
+      await tracer?.expect(ref);
       const closed = await store.close(ref, end);
+      tracer?.note(ref);
       const { costMicroUsd, steps, unknown } = closed;
       log.info({ ...ref, status: end.status, stopReason: end.reason, costMicroUsd, steps, unknown }, 'run closed');
       return closed;
@@ -142,7 +147,7 @@ export async function startWorkers(
       useWorkerVersioning: false as const,
     },
     plugins: [tracingPlugin('steward-worker')],
-    interceptors: { activity: [activityIds] },
+    interceptors: { activity: [activityIds((ref) => parts.tracer?.note(ref))] },
     shutdownGraceTime: options.graceMs,
     shutdownForceTime: options.graceMs + 15_000,
   };
@@ -160,7 +165,13 @@ export async function startWorkers(
   const upkeep = await Worker.create({
     ...common,
     taskQueue: MAINTENANCE_TASK_QUEUE,
-    activities: createMaintenance({ db: parts.db, temporal: parts.temporal, log: parts.log, closing }),
+    activities: createMaintenance({
+      db: parts.db,
+      temporal: parts.temporal,
+      log: parts.log,
+      closing,
+      tracer: parts.tracer,
+    }),
     maxConcurrentActivityTaskExecutions: 3,
     maxCachedWorkflows: 5,
   });

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { LONGEST_LINE } from '#platform/telemetry/redact.ts';
-import { traceIdOf } from '#platform/telemetry/trace-id.ts';
+import { traceIdOf } from '#platform/telemetry/trace.ts';
 import { BEN, DESK, OLGA, type TestStack, testStack } from '../support/stack.ts';
 
 /** What the processes of Steward write down while they work: all of it JSON, about the run, and nobody's business. */

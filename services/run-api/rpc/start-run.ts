@@ -7,6 +7,7 @@ import type { Database } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
 import type { Principal } from '#platform/identity/principal.ts';
+import { readTraceParent } from '#platform/telemetry/trace.ts';
 import { tenantOf, userOf } from '../access.ts';
 import type { RunApiDeps } from '../deps.ts';
 import { newRunId } from '../run-id.ts';
@@ -36,9 +37,7 @@ export async function startRun(
     return { earlier, given: narrow(await findAgent(trx, asked.agent, asked.agentHash), asked, continued) };
   });
   const begun =
-    known.given === null
-      ? { id: known.earlier, outbox: null }
-      : await begin(deps, principal, tenant, asked, known.given);
+    known.given === null ? { id: known.earlier, outbox: null } : await begin(deps, ctx, tenant, asked, known.given);
   const done = await withTenant(deps.db, tenant, async (trx) => ({
     outbox: begun.outbox ?? (await owedOf(trx, begun.id)),
     run: await readRun(trx, principal, begun.id),
@@ -53,7 +52,7 @@ export async function startRun(
 /** Writes the run; `outbox` null where another call with the same request id came first. */
 async function begin(
   deps: RunApiDeps,
-  principal: Principal,
+  { principal, metadata }: CallContext,
   tenant: string,
   asked: Asked,
   given: ReturnType<typeof narrow>,
@@ -75,7 +74,14 @@ async function begin(
     const earlier = await findEarlier(trx, principal, asked);
     if (earlier !== undefined) return { id: earlier, outbox: null };
     await assertMonthLeft(trx, month);
-    const run = { id, startedBy: principal.subject, asked, given, runGrant };
+    const run = {
+      id,
+      startedBy: principal.subject,
+      asked,
+      given,
+      runGrant,
+      traceParent: readTraceParent(metadata.get('traceparent')),
+    };
     return { id, outbox: await insertRun(trx, tenant, run) };
   });
 }

@@ -6,6 +6,7 @@ import { audit, type NewEvent, record } from '#platform/database/journal.ts';
 import { openMonth } from '#platform/database/ledger.ts';
 import { enqueue } from '#platform/database/outbox.ts';
 import type { Database } from '#platform/database/tables.ts';
+import { type TraceParent, writeTraceParent } from '#platform/telemetry/trace.ts';
 import { prefixFromOf } from './continued.ts';
 import type { Given } from './narrow.ts';
 import type { Asked } from './request.ts';
@@ -17,6 +18,8 @@ export interface NewRun {
   readonly asked: Asked;
   readonly given: Given;
   readonly runGrant: string;
+  /** The caller's place in its own trace, which the run then belongs to. */
+  readonly traceParent?: TraceParent | undefined;
 }
 
 /** The account of this month, opened if it is new. Before the admission lock: accounts are locked first, everywhere. */
@@ -73,6 +76,7 @@ export async function insertRun(trx: Transaction<Database>, tenant: string, run:
       status: queued ? 'queued' : 'pending',
       stop_message: queued ? admission.reason : null,
       waits_until: queued ? admission.until : null,
+      trace_parent: run.traceParent === undefined ? null : writeTraceParent(run.traceParent),
       admitted_at: queued ? null : sql<Date>`now()`,
     })
     .execute();

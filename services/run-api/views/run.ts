@@ -3,6 +3,7 @@ import { timestampFromDate } from '@bufbuild/protobuf/wkt';
 import { workflowIdOf } from '#domain/ids.ts';
 import type { RunStatus } from '#domain/run.ts';
 import { RunStatus as ProtoStatus, type RunSchema } from '#gen/steward/run/v1/run_service_pb.ts';
+import { readTraceParent, traceIdOf } from '#platform/telemetry/trace.ts';
 import type { RunRecord } from '../run-rows.ts';
 
 const STATUSES: Readonly<Record<RunStatus, ProtoStatus>> = {
@@ -54,6 +55,7 @@ export function toRun(row: RunRecord, temporalUi: (workflowId: string) => string
     model: row.model,
     workflowId,
     temporalUi: temporalUi(workflowId),
+    traceId: readTraceParent(row.trace_parent)?.trace ?? traceIdOf(row.id),
     head: BigInt(row.event_seq),
     openApprovals: row.open_approval_ids,
     continues: row.earlier_runs.at(-1) ?? '',
