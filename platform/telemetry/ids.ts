@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { LruCache } from '#platform/identity/lru-cache.ts';
 import { readTraceParent, spanIdOf, type Traced, traceIdOf, writeTraceParent } from './trace.ts';
 import { tracing } from './tracing.ts';
 
@@ -40,13 +41,26 @@ export function noteIds(ids: Work): void {
   if (known !== undefined) Object.assign(known, ids);
 }
 
-/** Notes whose trace a run belongs to, as its row has it. */
+/** What is known of the traces of runs worked on here: not every activity reads the run's row. */
+const traces = new LruCache<string, Pick<Work, 'trace' | 'sampled'>>(2_000);
+
+/** Notes whose trace a run belongs to, as its row has it. Served calls go by what their caller says instead. */
 export function noteTrace(run: string, traceParent: string | null): void {
-  const known = current.getStore();
-  if (known === undefined || known.rpc !== undefined) return;
-  const parent = readTraceParent(traceParent);
-  if (parent !== undefined) known.trace = parent.trace;
-  known.sampled = tracing()?.samples(parent?.trace ?? traceIdOf(run), parent) ?? false;
+  const work = current.getStore();
+  if (work === undefined || work.rpc !== undefined) return;
+  let known = traces.get(run);
+  if (known === undefined) {
+    const parent = readTraceParent(traceParent);
+    const sampled = tracing()?.samples(parent?.trace ?? traceIdOf(run), parent) ?? false;
+    known = parent === undefined ? { sampled } : { trace: parent.trace, sampled };
+    traces.set(run, known);
+  }
+  Object.assign(work, known);
+}
+
+/** What has been noted of a run's trace in this process. */
+export function knownTrace(run: string): Pick<Work, 'trace' | 'sampled'> {
+  return traces.get(run) ?? NONE;
 }
 
 /** The ids of the work under way, for a line of the log. */

@@ -1,6 +1,6 @@
 import type { ActivityInboundCallsInterceptor, ActivityInterceptorsFactory } from '@temporalio/worker';
 import type { RunRef } from '#domain/ports/run-store.ts';
-import { type Ids, withIds } from '#platform/telemetry/ids.ts';
+import { knownTrace, type Work, withIds } from '#platform/telemetry/ids.ts';
 
 /** What every activity of a run is given first; a call or a turn where it is about one. */
 type RunArguments = Partial<Record<'tenant' | 'run' | 'call', string>> & { readonly turn?: number };
@@ -22,8 +22,8 @@ export function activityIds(ended: (ref: RunRef) => void): ActivityInterceptorsF
   };
 }
 
-function idsOf(activity: string, given: unknown): Ids {
+function idsOf(activity: string, given: unknown): Work {
   if (typeof given !== 'object' || given === null) return { activity };
   const { tenant, run, turn, call } = given as RunArguments;
-  return { activity, tenant, run, turn, call };
+  return { activity, tenant, run, turn, call, ...(run === undefined ? {} : knownTrace(run)) };
 }
