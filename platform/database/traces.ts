@@ -25,8 +25,8 @@ export interface TraceStore {
   expect(ref: RunRef): Promise<void>;
   /** Takes what is to be told, for this worker alone for a minute; null where there is nothing, or another has it. */
   take(ref: RunRef): Promise<Untold | null>;
-  /** What was taken has been told; `finished`: there is no more to tell. */
-  told(ref: RunRef, untold: Pick<Untold, 'from' | 'through'>, finished: boolean): Promise<void>;
+  /** What was taken has been told; `finished`: there is no more to tell. False where another has told it meanwhile. */
+  told(ref: RunRef, untold: Pick<Untold, 'from' | 'through'>, finished: boolean): Promise<boolean>;
   /** What was taken has not been told: others may try in `waitMs`. */
   release(ref: RunRef, waitMs: number): Promise<void>;
   /** Closed runs whose spans nobody has told yet, `limit` at most. */
@@ -75,14 +75,16 @@ export function createTraceStore(db: Kysely<Database>): TraceStore {
       }),
 
     async told(ref, { from, through }, finished) {
-      await withTenant(db, ref.tenant, (trx) =>
+      const { numUpdatedRows } = await withTenant(db, ref.tenant, (trx) =>
         trx
           .updateTable('run_traces')
           .set({ through_turn: through, finished, held_until: null })
           .where('run_id', '=', ref.run)
           .where('through_turn', '=', from)
-          .execute(),
+          .where('finished', '=', false)
+          .executeTakeFirstOrThrow(),
       );
+      return numUpdatedRows === 1n;
     },
 
     async release(ref, waitMs) {

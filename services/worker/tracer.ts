@@ -114,8 +114,7 @@ class RunTracer implements Tracer {
         const sampled = tracing.samples(parent?.trace ?? traceIdOf(ref.run), parent);
         if (sampled && !(await tracing.exportRun(untold.facts))) return await this.#failed(ref);
         this.#waitMs = 0;
-        await store.told(ref, untold, untold.last);
-        if (untold.last) return;
+        if (!(await store.told(ref, untold, untold.last)) || untold.last) return;
       }
     } catch (err) {
       log.warn({ ...ref, err }, 'the spans of this run are not told yet');
