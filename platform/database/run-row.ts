@@ -42,6 +42,7 @@ const COLUMNS = [
   'handles_through',
   'summarised_through',
   'summarised_turn',
+  'trace_parent',
   'closed_at',
 ] as const;
 

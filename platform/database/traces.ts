@@ -171,11 +171,12 @@ async function readAttempts(trx: Transaction<Database>, ref: RunRef, turns: Turn
   const rows = await trx
     .selectFrom('agent_run_costs')
     .select(['attempt_id', 'turn', 'model', 'answered_by', 'provider_request_id', 'usage', 'created_at', 'ended_at'])
-    .select(['reserved_micro_usd', 'settled_micro_usd'])
+    .select(['reserved_micro_usd', 'settled_micro_usd', 'purpose'])
     .where('run_id', '=', ref.run)
     .where('turn', '>', turns.from)
     .where('turn', '<=', turns.through)
     .orderBy('turn')
+    .orderBy('purpose')
     .orderBy('created_at')
     .orderBy('attempt_id')
     .execute();
@@ -183,17 +184,19 @@ async function readAttempts(trx: Transaction<Database>, ref: RunRef, turns: Turn
   const codes = failed ? await readFailures(trx, ref, turns) : new Map<string, string>();
   let number = 0;
   return rows.map((row, at): TracedAttempt => {
-    number = rows[at - 1]?.turn === row.turn ? number + 1 : 1;
+    const before = rows[at - 1];
+    number = before?.turn === row.turn && before.purpose === row.purpose ? number + 1 : 1;
     return {
       id: row.attempt_id,
       turn: row.turn,
+      purpose: row.purpose,
       number,
       model: row.model,
       answeredBy: row.answered_by,
       requestId: row.provider_request_id,
       usage: row.usage,
       costMicroUsd: row.settled_micro_usd ?? row.reserved_micro_usd,
-      errorCode: codes.get(`${row.turn}/${number}`) ?? null,
+      errorCode: row.purpose === 'turn' ? (codes.get(`${row.turn}/${number}`) ?? null) : null,
       startedAt: row.created_at,
       endedAt: row.ended_at,
     };

@@ -33,6 +33,7 @@ export const A = {
   attempt: 'steward.attempt',
   attempts: 'steward.attempts',
   cached: 'steward.cached',
+  purpose: 'steward.model_call.purpose',
   catalog: 'steward.tool.catalog',
   verdict: 'steward.tool.verdict',
   verdictCode: 'steward.tool.verdict_code',

@@ -33,7 +33,9 @@ export interface TracedRun {
 export interface TracedAttempt {
   readonly id: string;
   readonly turn: number;
-  /** Of its turn, from 1. */
+  /** To answer, or to sum up what stood before. */
+  readonly purpose: 'turn' | 'summary';
+  /** Of its turn and purpose, from 1. */
   readonly number: number;
   readonly model: string;
   /** The model that answered; null where none did. */

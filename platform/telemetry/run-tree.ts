@@ -79,7 +79,9 @@ function turnOf(run: TracedRun, turn: number, parts: readonly Leaf[]): Part {
 /** A call that nobody saw end counts until the next one began, or the run closed. */
 function modelCall(run: TracedRun, attempt: TracedAttempt, all: readonly TracedAttempt[]): Leaf {
   const { usage } = attempt;
-  const next = all.find((other) => other.turn === attempt.turn && other.number === attempt.number + 1)?.startedAt;
+  const isNext = (other: TracedAttempt): boolean =>
+    other.turn === attempt.turn && other.purpose === attempt.purpose && other.number === attempt.number + 1;
+  const next = all.find(isNext)?.startedAt;
   const error = attempt.answeredBy === null ? (attempt.errorCode ?? 'unobserved') : null;
   return {
     what: `model/${attempt.id}`,
@@ -107,6 +109,7 @@ function modelCall(run: TracedRun, attempt: TracedAttempt, all: readonly TracedA
           }),
       [A.turn]: attempt.turn,
       [A.attempt]: attempt.number,
+      [A.purpose]: attempt.purpose,
       [A.cost]: attempt.costMicroUsd,
     },
   };
