@@ -48,11 +48,25 @@ export function toBody(request: ModelRequest): Body {
   };
 }
 
+/** Kept beside the message: a conversation grows at its end, and all of it is estimated at every turn. */
+const bounds = new WeakMap<Message, number>();
+/** What the two marked messages carry besides their own text. */
+const MARK_TOKENS = 2 * tokenUpperBound(`,${JSON.stringify(BREAKPOINT)}`);
+
 /** An upper bound of the tokens the provider will bill for the prompt, cached or not. No I/O. */
 export function inputTokenUpperBound(request: ModelRequest): number {
-  const { tools, system, messages } = toBody(request);
-  const text = JSON.stringify([tools ?? [], system ?? [], messages]);
-  return tokenUpperBound(text) + FRAME_TOKENS + (request.tools.length === 0 ? 0 : TOOL_PROMPT_TOKENS);
+  const { tools, system } = toBody({ ...request, messages: [] });
+  const frame = tokenUpperBound(JSON.stringify([tools ?? [], system ?? [], []])) + MARK_TOKENS + FRAME_TOKENS;
+  const said = request.messages.reduce((sum, message) => sum + boundOf(message), 0);
+  return frame + said + (request.tools.length === 0 ? 0 : TOOL_PROMPT_TOKENS);
+}
+
+function boundOf(message: Message): number {
+  const known = bounds.get(message);
+  if (known !== undefined) return known;
+  const bound = tokenUpperBound(`${JSON.stringify(toMessage(message))},`);
+  bounds.set(message, bound);
+  return bound;
 }
 
 function toMessage(message: Message): Anthropic.MessageParam {
