@@ -8,7 +8,7 @@ import { loadConversation } from './conversation.ts';
 import { record } from './journal.ts';
 import { lockRemainders, reserve } from './ledger.ts';
 import { type SentMessage, stepsOfMessages, unreadMessages, withMessages } from './messages.ts';
-import { type AgentVersions, lockRun, modelToolsOf, type RunRow, readRun, verifyRow } from './run-row.ts';
+import { type AgentVersions, lockRun, modelToolsOf, notFound, RUN_COLUMNS, type RunRow, verifyRow } from './run-row.ts';
 import { readStored } from './stored-turns.ts';
 import type { Database } from './tables.ts';
 
@@ -35,13 +35,12 @@ export async function openTurn(
   attempt: TurnAttempt,
   estimate: (request: ModelRequest) => number,
 ): Promise<OpenedTurn | null> {
-  const run = await readRun(trx, ref);
+  const { run, earlier } = await readForTurn(trx, ref, turn);
   await verifyRow(parts.grants, ref, run.run_grant);
   const stored = run.turns >= turn ? await readStored(trx, ref, turn) : null;
   if (stored) return { kind: 'stored', turn: stored, runGrant: run.run_grant };
   const stopped = whyNotNow(run);
   if (stopped) return stopped;
-  const earlier = await earlierAttempts(trx, ref, turn);
   if (earlier.failed >= TURN_ATTEMPTS) return { kind: 'gave_up', attempts: earlier.failed };
 
   const version = await parts.versions.read(trx, run);
@@ -66,7 +65,7 @@ export async function openTurn(
   const stoppedLate = whyNotNow(locked);
   if (stoppedLate) return stoppedLate;
   if (locked.step_seq !== run.step_seq) return null;
-  if (said.length > 0 && (await earlierAttempts(trx, ref, turn)).any) return null;
+  if (said.length > 0 && (await hasAttempts(trx, ref, turn))) return null;
 
   const least = Math.min(LEAST_OUTPUT, run.max_output_tokens);
   const tightest = remainders[0].micro <= remainders[1].micro ? remainders[0] : remainders[1];
@@ -103,18 +102,44 @@ function whyNotNow(run: RunRow): OpenedTurn | null {
   return run.status === 'paused' || run.paused_by !== null ? { kind: 'paused' } : null;
 }
 
-async function earlierAttempts(
+/** The attempts that a turn has had: whether there are any, and how many have failed. */
+interface Attempts {
+  readonly any: boolean;
+  readonly failed: number;
+}
+
+/** The run's row with the attempts of a turn, in one statement. */
+async function readForTurn(
   trx: Transaction<Database>,
   ref: RunRef,
   turn: number,
-): Promise<{ readonly any: boolean; readonly failed: number }> {
-  const rows = await trx
-    .selectFrom('agent_run_costs')
-    .select('state')
-    .where('run_id', '=', ref.run)
-    .where('turn', '=', turn)
-    .execute();
-  return { any: rows.length > 0, failed: rows.filter((row) => row.state !== 'reserved').length };
+): Promise<{ readonly run: RunRow; readonly earlier: Attempts }> {
+  const row = await trx
+    .selectFrom('agent_runs')
+    .leftJoinLateral(
+      (eb) =>
+        eb
+          .selectFrom('agent_run_costs')
+          .select((of) => [
+            of.fn.countAll<number>().as('all'),
+            of.fn.countAll<number>().filterWhere('state', '!=', 'reserved').as('failed'),
+          ])
+          .whereRef('agent_run_costs.run_id', '=', 'agent_runs.id')
+          .where('turn', '=', turn)
+          .as('attempts'),
+      (join) => join.onTrue(),
+    )
+    .select(RUN_COLUMNS)
+    .select(['attempts.all', 'attempts.failed'])
+    .where('id', '=', ref.run)
+    .executeTakeFirst();
+  if (!row) throw notFound(ref);
+  const { all, failed, ...run } = row;
+  return { run, earlier: { any: Number(all) > 0, failed: Number(failed) } };
+}
+
+async function hasAttempts(trx: Transaction<Database>, ref: RunRef, turn: number): Promise<boolean> {
+  return (await readForTurn(trx, ref, turn)).earlier.any;
 }
 
 /** Takes away what watchers were shown of a turn's answer while it was streamed. */

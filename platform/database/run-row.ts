@@ -10,7 +10,7 @@ import { noteTrace } from '#platform/telemetry/ids.ts';
 import type { Database } from './tables.ts';
 
 /** Named one by one, so that the statement stays prepared through a migration. */
-const COLUMNS = [
+export const RUN_COLUMNS = [
   'id',
   'tenant',
   'agent',
@@ -48,7 +48,7 @@ const COLUMNS = [
 
 /** What the platform needs of a run row to work on it. */
 export async function readRun(trx: Transaction<Database>, ref: RunRef) {
-  const row = await trx.selectFrom('agent_runs').select(COLUMNS).where('id', '=', ref.run).executeTakeFirst();
+  const row = await trx.selectFrom('agent_runs').select(RUN_COLUMNS).where('id', '=', ref.run).executeTakeFirst();
   if (!row) throw notFound(ref);
   noteTrace(ref.run, row.trace_parent);
   return row;
@@ -58,7 +58,7 @@ export async function readRun(trx: Transaction<Database>, ref: RunRef) {
 export async function lockRun(trx: Transaction<Database>, ref: RunRef) {
   const row = await trx
     .selectFrom('agent_runs')
-    .select(COLUMNS)
+    .select(RUN_COLUMNS)
     .where('id', '=', ref.run)
     .forNoKeyUpdate()
     .executeTakeFirst();
@@ -66,7 +66,8 @@ export async function lockRun(trx: Transaction<Database>, ref: RunRef) {
   return row;
 }
 
-function notFound(ref: RunRef): StewardError {
+/** The error of a run that the tenant does not have. */
+export function notFound(ref: RunRef): StewardError {
   return new StewardError('NOT_FOUND', `There is no run ${ref.run} in tenant ${ref.tenant}.`);
 }
 
