@@ -91,6 +91,8 @@ export async function benchEnvironment(env: Env): Promise<{ readonly env: Env; r
       ...ports,
       [OFFSET_VARIABLE]: undefined,
       ANTHROPIC_API_KEY: undefined,
+      OPENAI_API_KEY: undefined,
+      OPENAI_BASE_URL: undefined,
       SMTP_URL: undefined,
       // A namespace of its own, so that no worker at that address takes these runs.
       ...(env.TEMPORAL_ADDRESS ? { TEMPORAL_NAMESPACE: env.TEMPORAL_NAMESPACE || 'steward-bench' } : {}),

@@ -7,6 +7,8 @@
 export interface TextBlock {
   readonly type: 'text';
   readonly text: string;
+  /** What OpenAI calls the text, `commentary` or `final_answer`, and wants back with it. Other providers drop it. */
+  readonly phase?: string;
 }
 
 /**

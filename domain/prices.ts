@@ -7,9 +7,9 @@ export interface Prices {
   readonly input: number;
   readonly output: number;
   readonly cacheRead: number;
-  /** The five-minute cache, the only one the adapter asks for. */
+  /** Of the shortest-lived cache, the only one the adapters ask for. */
   readonly cacheWrite: number;
-  /** 0 where the provider counts reasoning inside `output`, as Anthropic does. */
+  /** 0 where the provider counts reasoning inside `output`, as Anthropic and OpenAI do. */
   readonly reasoning: number;
 }
 
@@ -46,6 +46,30 @@ const anthropic = (model: string, from: string, prices: Prices): PriceRow => ({
   prices,
 });
 
+/** OpenAI's page as others have read it; `reader` is where the row's figures were found. */
+const OPENAI = 'https://developers.openai.com/api/docs/pricing';
+
+/** A prompt above this makes OpenAI bill the whole request at twice the input and cache prices, 1.5 times the output. */
+const OPENAI_LONG_PROMPT = 272_000;
+
+const openai = (
+  model: string,
+  from: string,
+  reader: string,
+  [input, output, cacheWrite, cacheRead]: readonly [number, number, number, number],
+): PriceRow => ({
+  model,
+  from,
+  source: `${OPENAI}, read through ${reader}`,
+  prices: usd(input, output, cacheWrite, cacheRead),
+  longPrompt: {
+    aboveTokens: OPENAI_LONG_PROMPT,
+    prices: usd(2 * input, 1.5 * output, 2 * cacheWrite, 2 * cacheRead),
+  },
+});
+
+const PROMPT_FUEL = 'https://github.com/TheKrush/PromptFuel/releases';
+
 /** All known prices. Rows of one model stand in ascending order of `from`. */
 export const PRICE_ROWS: readonly PriceRow[] = [
   anthropic('claude-fable-5-2', '2026-11-09', usd(8, 40, 10, 0.2)),
@@ -61,6 +85,11 @@ export const PRICE_ROWS: readonly PriceRow[] = [
   },
   anthropic('claude-haiku-4-5', '2025-10-15', usd(1, 5, 1.25, 0.1)),
   anthropic('claude-haiku-4-5-20251001', '2025-10-15', usd(1, 5, 1.25, 0.1)),
+  openai('gpt-6-astra', '2026-09-03', 'https://github.com/BerriAI/litellm/discussions/39633', [10, 50, 12.5, 1]),
+  openai('gpt-6.1-sol', '2026-09-29', `${PROMPT_FUEL}/tag/v1.0.22`, [2, 10, 2.5, 0.1]),
+  openai('gpt-6.1-terra', '2026-10-26', `${PROMPT_FUEL}/tag/v1.0.24`, [1, 5, 1.25, 0.05]),
+  openai('gpt-6-sol', '2026-09-22', `${PROMPT_FUEL}/tag/v1.0.21`, [2, 10, 2.5, 0.2]),
+  openai('gpt-6-luna', '2026-09-22', `${PROMPT_FUEL}/tag/v1.0.21`, [0.1, 0.5, 0.125, 0.01]),
   {
     model: 'offline-1',
     from: '2020-01-01',

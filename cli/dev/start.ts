@@ -11,8 +11,8 @@ import { playDemo } from './demo.ts';
 
 const HELP = `npm start [-- --once]
 
-Brings up the embedded default (Temporal, Postgres, Steward's services, a worker and, without ANTHROPIC_API_KEY, the
-offline model), plays one run in this terminal, and stays up until Ctrl-C.
+Brings up the embedded default (Temporal, Postgres, Steward's services, a worker and, without ANTHROPIC_API_KEY or
+OPENAI_API_KEY, the offline model), plays one run in this terminal, and stays up until Ctrl-C.
 
   --once    decide as a second local user instead of asking, print figures as one JSON line, end with exit code 0
   --help    this text`;

@@ -17,11 +17,11 @@ const called = (findings: readonly Finding[], name: string) => findings.find((fi
 
 test('finds a sound machine sound, and says where each piece comes from', async () => {
   const findings = await doctor({ env: home.env });
-  const sound = ['node', 'packages', 'data directory', 'disk space', 'postgres', 'go', 'ANTHROPIC_API_KEY'];
+  const sound = ['node', 'packages', 'data directory', 'disk space', 'postgres', 'go', 'model provider'];
   for (const name of sound) expect(called(findings, name)).toMatchObject({ ok: true, fix: '' });
   expect(called(findings, 'temporal')?.detail).not.toBe('');
   expect(called(findings, 'port of Postgres')).toMatchObject({ ok: true, detail: expect.stringMatching(/is free/) });
-  expect(called(findings, 'ANTHROPIC_API_KEY')?.detail).toMatch(/offline model/);
+  expect(called(findings, 'model provider')?.detail).toMatch(/offline model/);
 });
 
 test('says what is wrong and what to do about it', async () => {

@@ -3,6 +3,7 @@
 import { readFile, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { lockHome } from './lock.ts';
+import { modelProviders } from './model-providers.ts';
 import { type DevPaths, preparePaths, REPOSITORY, resolvePaths } from './paths.ts';
 import { assertPortFree, type PortSpec, portOf } from './ports.ts';
 import { POSTGRES_PORT } from './postgres.ts';
@@ -188,8 +189,9 @@ async function whoIsHere(paths: DevPaths): Promise<string | undefined> {
 }
 
 function checkModelKey(env: Env): Finding {
-  const detail = env.ANTHROPIC_API_KEY ? 'set: the real model is used' : 'not set: the offline model is used';
-  return fine('ANTHROPIC_API_KEY', detail);
+  const given = modelProviders(env);
+  if (given.length > 0) return fine('model provider', `${given.join(', ')} set: real models are used`);
+  return fine('model provider', 'neither ANTHROPIC_API_KEY nor OPENAI_API_KEY is set: the offline model is used');
 }
 
 function gigabytes(bytes: number): string {

@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import { type DevEnvironment, removeEnvironment, writeEnvironment } from './environment.ts';
 import { lockHome } from './lock.ts';
+import { hasModelProvider } from './model-providers.ts';
 import { type DevPaths, preparePaths, REPOSITORY } from './paths.ts';
 import { assertPortFree, LOOPBACK, type PortSpec, portOf } from './ports.ts';
 import { POSTGRES_PORT, type RunningPostgres, startPostgres } from './postgres.ts';
@@ -98,6 +99,16 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   }
 }
 
+/** Both providers' place is taken by the offline model, or neither's: it must never answer for one that fails. */
+function offlineProviders(url: string): Env {
+  return {
+    ANTHROPIC_API_KEY: 'offline',
+    ANTHROPIC_BASE_URL: url,
+    OPENAI_API_KEY: 'offline',
+    OPENAI_BASE_URL: `${url}/v1`,
+  };
+}
+
 async function bringUp(
   options: StackOptions & { readonly env: Env; readonly onProgress: OnProgress },
   undo: (() => Promise<void>)[],
@@ -136,7 +147,7 @@ async function bringUp(
     guard: at('guard'),
     'run-api': at('run-api'),
   };
-  const real = env.ANTHROPIC_API_KEY !== undefined && env.ANTHROPIC_API_KEY !== '';
+  const real = hasModelProvider(env);
   const mailFile = join(paths.home, 'mail.jsonl');
   const temporalEnv = { TEMPORAL_ADDRESS: temporal.address, TEMPORAL_NAMESPACE: temporal.namespace };
   const common = {
@@ -170,7 +181,7 @@ async function bringUp(
     worker: {
       ...temporalEnv,
       STEWARD_GUARD_ADDRESS: addresses.guard,
-      ...(real ? {} : { ANTHROPIC_API_KEY: 'offline', ANTHROPIC_BASE_URL: `http://${addresses['offline-model']}` }),
+      ...(real ? {} : offlineProviders(`http://${addresses['offline-model']}`)),
     },
   };
 

@@ -1,15 +1,10 @@
 import { z } from 'zod';
 import type { AssistantBlock, ModelStop, Usage } from '#domain/conversation.ts';
-import { StewardError } from '#domain/errors.ts';
-import { DEEPEST_KEPT, isDeeperThan } from '#domain/json.ts';
+import type { StewardError } from '#domain/errors.ts';
 import type { ModelAnswer, ModelRequest } from '#domain/ports/model.ts';
+import { badAnswer, IN_FLIGHT_TOKENS, parseArguments, requireSound, text } from './answer-parts.ts';
 import { inputTokenUpperBound, PROVIDER } from './anthropic-request.ts';
 import { tokenUpperBound } from './tokens.ts';
-
-/** Characters of malformed arguments that are kept. */
-const MALFORMED_KEPT = 2_000;
-/** Tokens that may have been billed but were on their way when a stream broke off. */
-const IN_FLIGHT_TOKENS = 64;
 
 /** A missing, negative or absurd count is none: the caller then settles at an upper bound of its own. */
 const count = z.int().min(0).max(1e9).nullish().catch(null);
@@ -112,13 +107,7 @@ export class AnswerReader {
     const all = this.#content();
     // Nothing of a refused answer may run.
     const content = stop === 'refusal' ? all.filter((block) => block.type === 'text') : all;
-    const calls = content.flatMap((block) => (block.type === 'tool_call' ? [block.providerId] : []));
-    const said = content.some(
-      (block) => block.type === 'tool_call' || (block.type === 'text' && block.text.trim() !== ''),
-    );
-    if (!said && (stop === 'end_turn' || stop === 'tool_use')) throw this.#bad('nothing in it');
-    if (stop === 'tool_use' && calls.length === 0) throw this.#bad('a stop for tool calls and no tool call');
-    if (new Set(calls).size < calls.length) throw this.#bad('two tool calls of one id');
+    requireSound(content, stop);
     return { content, stop, usage: this.usage(), model: this.#model ?? this.#request.model, requestId };
   }
 
@@ -217,11 +206,6 @@ export class AnswerReader {
   }
 }
 
-/** MODEL_BAD_ANSWER: the provider spoke, and not as its format says. */
-export function badAnswer(what: string, cause?: unknown): StewardError {
-  return new StewardError('MODEL_BAD_ANSWER', `The model sent ${what}. The call can be made again.`, { cause });
-}
-
 function parseEvent(data: string): StreamEvent | null {
   let value: unknown;
   try {
@@ -234,26 +218,4 @@ function parseEvent(data: string): StreamEvent | null {
   const parsed = eventSchema.safeParse(value);
   if (!parsed.success) throw badAnswer('an event of the wrong shape', parsed.error);
   return parsed.data;
-}
-
-function parseArguments(
-  grown: string,
-  initial: unknown,
-): { args: Record<string, unknown> } | { args: null; malformed: string } {
-  if (grown === '') return { args: isObject(initial) ? initial : {} };
-  try {
-    const value: unknown = JSON.parse(grown);
-    if (isObject(value) && !isDeeperThan(value, DEEPEST_KEPT)) return { args: value };
-  } catch {
-    // Falls through: the raw text is what the caller reports.
-  }
-  return { args: null, malformed: grown.slice(0, MALFORMED_KEPT) };
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function text(value: unknown): string {
-  return typeof value === 'string' ? value : '';
 }

@@ -2,6 +2,7 @@ import type Anthropic from '@anthropic-ai/sdk';
 import type { Message } from '#domain/conversation.ts';
 import type { ModelRequest } from '#domain/ports/model.ts';
 import { tokenUpperBound } from './tokens.ts';
+import { wireId, wireName } from './wire-names.ts';
 
 /** The `provider` of thinking blocks in Anthropic's format. */
 export const PROVIDER = 'anthropic';
@@ -80,7 +81,7 @@ function userBlocks(blocks: Extract<Message, { role: 'user' }>['content']): Bloc
     return [
       {
         type: 'tool_result',
-        tool_use_id: block.providerId,
+        tool_use_id: wireId(block),
         content: isBlank(block.text) ? NOTHING : block.text,
         ...(block.isError ? { is_error: true } : {}),
       },
@@ -93,7 +94,7 @@ function assistantBlocks(blocks: Extract<Message, { role: 'assistant' }>['conten
     if (block.type === 'text') return isBlank(block.text) ? [] : [{ type: 'text', text: block.text }];
     if (block.type === 'tool_call') {
       // The API takes objects only; what was malformed is told in the call's result.
-      return [{ type: 'tool_use', id: block.providerId, name: block.tool, input: block.args ?? {} }];
+      return [{ type: 'tool_use', id: wireId(block), name: wireName(block.tool), input: block.args ?? {} }];
     }
     return block.provider === PROVIDER ? [block.data as unknown as Block] : [];
   });

@@ -2,9 +2,10 @@ import Anthropic from '@anthropic-ai/sdk';
 import { Stream } from '@anthropic-ai/sdk/streaming';
 import { StewardError, toStewardError } from '#domain/errors.ts';
 import type { ModelAnswer, ModelPort, ModelRequest } from '#domain/ports/model.ts';
-import { AnswerReader, badAnswer } from './anthropic-answer.ts';
-import { toModelError } from './anthropic-errors.ts';
+import { AnswerReader } from './anthropic-answer.ts';
 import { inputTokenUpperBound, toBody } from './anthropic-request.ts';
+import { FAREWELL_MS, MOST_ANSWER_BYTES, tapped } from './event-stream.ts';
+import { toModelError } from './model-errors.ts';
 import { Watch } from './watch.ts';
 
 /** All waits are in milliseconds. */
@@ -21,9 +22,6 @@ export interface AnthropicOptions {
   /** The most that one answer's stream may carry. Default 16 MiB. */
   readonly maxAnswerBytes?: number;
 }
-
-/** A connection that has said all may be used again if it ends within this; else it is closed. */
-const FAREWELL_MS = 250;
 
 /**
  * The model adapter over the Anthropic SDK; throws MODEL_AUTH where the key is blank. `complete` throws StewardError with a `MODEL_*` code or CANCELLED; see
@@ -67,9 +65,9 @@ async function complete(
   try {
     watch.allowSilence(options.responseTimeoutMs ?? 180_000);
     const response = await client.messages.create(toBody(request), { signal: watch.signal }).asResponse();
-    requireEventStream(response);
+    const stream = tapped(response, watch, options.maxAnswerBytes ?? MOST_ANSWER_BYTES);
     watch.allowSilence(options.idleTimeoutMs ?? 60_000);
-    await read(response, reader, watch, options.maxAnswerBytes ?? 16 * 1024 * 1024);
+    await read(stream, reader, watch);
     if (!reader.complete) throw new Error('the stream ended before message_stop');
     return reader.answer(response.headers.get('request-id'));
   } catch (error) {
@@ -80,10 +78,9 @@ async function complete(
   }
 }
 
-async function read(response: Response, reader: AnswerReader, watch: Watch, maxBytes: number): Promise<void> {
-  const tapped = new Response(response.body?.pipeThrough(tap(watch, maxBytes)) ?? null);
+async function read(stream: Response, reader: AnswerReader, watch: Watch): Promise<void> {
   try {
-    for await (const { event, data } of Stream.rawEvents(tapped)) {
+    for await (const { event, data } of Stream.rawEvents(stream)) {
       if (event === 'error') throw eventError(data);
       if (event === 'ping' || data === '') continue;
       reader.take(data);
@@ -93,24 +90,6 @@ async function read(response: Response, reader: AnswerReader, watch: Watch, maxB
     if (!reader.complete) throw error;
     watch.forgive();
   }
-}
-
-/** Sees every byte: comment lines and pings are signs of life that never become events. */
-function tap(watch: Watch, maxBytes: number): TransformStream<Uint8Array, Uint8Array> {
-  let bytes = 0;
-  return new TransformStream({
-    transform(chunk, controller) {
-      watch.sign();
-      bytes += chunk.byteLength;
-      if (bytes > maxBytes) throw badAnswer(`more than ${maxBytes} bytes`);
-      controller.enqueue(chunk);
-    },
-  });
-}
-
-function requireEventStream(response: Response): void {
-  const type = response.headers.get('content-type') ?? 'nothing';
-  if (!type.startsWith('text/event-stream')) throw badAnswer(`"${type}" where a stream of events was asked for`);
 }
 
 /** An error within a stream has no status any more; it is told by its type. */

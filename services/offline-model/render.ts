@@ -12,20 +12,37 @@ type StopReason = Anthropic.Messages.StopReason;
 type Event = Anthropic.RawMessageStreamEvent;
 
 /** A content block as the model wrote it; a tool call's arguments are text until someone parses them. */
-type Written =
+export type Written =
   | { readonly type: 'thinking'; readonly thinking: string; readonly signature: string }
   | { readonly type: 'redacted_thinking'; readonly data: string }
   | { readonly type: 'text'; readonly text: string }
   | { readonly type: 'tool_use'; readonly id: string; readonly name: string; readonly json: string };
 
-/** A scripted answer in Anthropic's format, whole and as the pieces of a stream. */
+/** An event of a stream; its type is also the name of the event. */
+export interface StreamEvent {
+  readonly type: string;
+}
+
+/** A scripted answer in a provider's format, whole and as the pieces of a stream. */
 export interface Rendered {
-  readonly message: Anthropic.Message;
+  readonly message: object;
   /** What stands before the first piece. */
-  readonly head: readonly Event[];
-  readonly pieces: readonly Event[];
+  readonly head: readonly StreamEvent[];
+  readonly pieces: readonly StreamEvent[];
   /** What stands behind the last piece. */
-  readonly tail: readonly Event[];
+  readonly tail: readonly StreamEvent[];
+  /** A sign of life, as bytes of the stream. */
+  readonly ping: string;
+  /** The event that breaks the stream off with an error of this type. */
+  failure(type: string): StreamEvent;
+}
+
+/** What a provider adds to what the model wrote. */
+export interface Marks {
+  /** The id of the answer's tool call of that index. */
+  callId(index: number): string;
+  sign(thinking: string): string;
+  seal(thinking: string): string;
 }
 
 /**
@@ -36,7 +53,11 @@ export function render(request: Request, answer: ScriptedAnswer, prompt: Prompt,
   const thought = answer.thinking !== undefined || answer.redactedThinking !== undefined;
   const prefix = thought ? new Prefixes(request).before(request.messages.length) : '';
   const key = digest(prompt.hash, request.metadata?.user_id ?? null);
-  const { blocks, cut } = write(answer, request.max_tokens, prefix, key);
+  const { blocks, cut } = write(answer, request.max_tokens, {
+    callId: (index) => toolUseId(key, index, thought ? prefix : null),
+    sign: (thinking) => sign(prefix, thinking),
+    seal: (thinking) => seal(prefix, thinking),
+  });
   const stop: StopReason = cut ? 'max_tokens' : (answer.stop ?? (answer.calls?.length ? 'tool_use' : 'end_turn'));
   const thinkingTokens = sum(blocks.filter((block) => block.type.endsWith('thinking')));
   const usage: Anthropic.Usage = {
@@ -66,37 +87,42 @@ export function render(request: Request, answer: ScriptedAnswer, prompt: Prompt,
     diagnostics: null,
     usage,
   };
+  const begun: Event = {
+    type: 'message_start',
+    message: {
+      ...message,
+      content: [],
+      stop_reason: null,
+      stop_details: null,
+      usage: { ...usage, output_tokens: 1, output_tokens_details: null },
+    },
+  };
+  const stopped: Event = {
+    type: 'message_delta',
+    delta: { stop_reason: stop, stop_sequence: null, stop_details: message.stop_details, container: null },
+    usage,
+  };
   return {
     message,
-    head: [
-      {
-        type: 'message_start',
-        message: {
-          ...message,
-          content: [],
-          stop_reason: null,
-          stop_details: null,
-          usage: { ...usage, output_tokens: 1, output_tokens_details: null },
-        },
-      },
-    ],
+    head: [begun],
     pieces: blocks.flatMap(piecesOf),
-    tail: [
-      {
-        type: 'message_delta',
-        delta: { stop_reason: stop, stop_sequence: null, stop_details: message.stop_details, container: null },
-        usage,
-      },
-      { type: 'message_stop' },
-    ],
+    tail: [stopped, { type: 'message_stop' }],
+    ping: eventText({ type: 'ping' }),
+    failure: (type) =>
+      ({ type: 'error', error: { type, message: 'The script breaks this answer off.' } }) as StreamEvent,
   };
 }
 
-function write(
+/** One server-sent event. */
+export function eventText(event: StreamEvent): string {
+  return `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
+}
+
+/** What of an answer fits into `maxTokens`, block by block. `cut`: not all of it does. */
+export function write(
   answer: ScriptedAnswer,
   maxTokens: number,
-  prefix: string,
-  key: string,
+  marks: Marks,
 ): { readonly blocks: readonly Written[]; readonly cut: boolean } {
   const blocks: Written[] = [];
   let left = maxTokens;
@@ -116,22 +142,22 @@ function write(
     left -= Math.min(left, needed);
     return taken;
   };
-  const thought = answer.thinking !== undefined || answer.redactedThinking !== undefined;
   const thinking = answer.thinking === undefined ? null : take(answer.thinking);
-  if (thinking !== null) blocks.push({ type: 'thinking', thinking, signature: sign(prefix, thinking) });
+  if (thinking !== null) blocks.push({ type: 'thinking', thinking, signature: marks.sign(thinking) });
   const sealed = answer.redactedThinking === undefined ? null : take(answer.redactedThinking);
-  if (sealed !== null) blocks.push({ type: 'redacted_thinking', data: seal(prefix, sealed) });
+  if (sealed !== null) blocks.push({ type: 'redacted_thinking', data: marks.seal(sealed) });
   const text = answer.text === undefined ? null : take(answer.text);
   if (text !== null) blocks.push({ type: 'text', text });
   for (const [index, call] of (answer.calls ?? []).entries()) {
     const json = take(call.rawArgs ?? JSON.stringify(call.args ?? {}));
     if (json === null) break;
-    blocks.push({ type: 'tool_use', id: toolUseId(key, index, thought ? prefix : null), name: call.tool, json });
+    blocks.push({ type: 'tool_use', id: marks.callId(index), name: call.tool, json });
   }
   return { blocks, cut };
 }
 
-function sum(blocks: readonly Written[]): number {
+/** Tokens of what was written. */
+export function sum(blocks: readonly Written[]): number {
   return blocks.reduce((tokens, block) => tokens + countTokens(saidIn(block)), 0);
 }
 
@@ -200,6 +226,7 @@ function piecesOf(block: Written, index: number): readonly Event[] {
   }
 }
 
-function split(text: string): readonly string[] {
+/** Text in the pieces it is streamed in. */
+export function split(text: string): readonly string[] {
   return text.match(PIECE) ?? [];
 }

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Outcome } from './log.ts';
-import type { Rendered } from './render.ts';
+import { eventText, type Rendered } from './render.ts';
 import type { Fault, Pace } from './script.ts';
 
 /** The longest a paced answer takes; what is left then is said at once. */
@@ -41,17 +41,18 @@ export async function sendStream(res: ServerResponse, answer: Rendered, delivery
     while (left > 0) {
       if (!(await pause(Math.min(left, PING_EVERY_MS), gone))) return false;
       left -= PING_EVERY_MS;
-      if (left > 0) await send(res, event({ type: 'ping' }));
+      if (left > 0) await send(res, answer.ping);
     }
     return !gone.aborted;
   };
   res.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache' });
-  for (const part of [...answer.head, { type: 'ping' }]) await send(res, event(part));
+  for (const part of answer.head) await send(res, eventText(part));
+  await send(res, answer.ping);
   if (!(await wait(pace.firstMs ?? 0))) return 'closed';
   for (const [at, piece] of answer.pieces.entries()) {
     if (fault !== null && at === (breakAt ?? 0)) break;
     if (at > 0 && !(await wait(pace.everyMs ?? 0))) return 'closed';
-    await send(res, event(piece));
+    await send(res, eventText(piece));
     if (gone.aborted) return 'closed';
   }
   switch (fault?.kind) {
@@ -60,16 +61,12 @@ export async function sendStream(res: ServerResponse, answer: Rendered, delivery
     case 'hang':
       return hang(res, gone);
     case 'error-event':
-      res.end(event({ type: 'error', error: { type: fault.type, message: 'The script breaks this answer off.' } }));
+      res.end(eventText(answer.failure(fault.type)));
       return 'broken';
     default:
-      res.end(answer.tail.map(event).join(''));
+      res.end(answer.tail.map(eventText).join(''));
       return 'answered';
   }
-}
-
-function event<T extends { readonly type: string }>(value: T): string {
-  return `event: ${value.type}\ndata: ${JSON.stringify(value)}\n\n`;
 }
 
 /** Resolves when the text has left the process, or the connection is gone. */

@@ -1,16 +1,18 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { anthropicWire } from './anthropic.ts';
 import { digest } from './binding.ts';
 import { ConversationView } from './conversation.ts';
 import { Attempts, type Outcome, RequestLog, type SeenRequest } from './log.ts';
+import { openAiWire } from './openai.ts';
 import { choose, together } from './registry.ts';
-import { render } from './render.ts';
 import { sendStream, sendWhole } from './respond.ts';
 import { type Fault, play, type Script, ScriptError, type ScriptedAnswer } from './script.ts';
 import { builtInScripts } from './scripts/index.ts';
 import { PromptCache, promptOf } from './usage.ts';
-import { validate } from './validate.ts';
-import { ApiError, invalid, type Request } from './wire.ts';
+import { ApiError, invalid, type Request, type Wire } from './wire.ts';
+
+const WIRES: Readonly<Record<string, Wire>> = { '/v1/messages': anthropicWire, '/v1/responses': openAiWire };
 
 const MOST_BODY_BYTES = 32 * 1024 * 1024;
 
@@ -43,7 +45,7 @@ interface State {
 }
 
 /**
- * Starts a server that speaks Anthropic's Messages format and plays scripts. Rejects with ScriptError where two scripts
+ * Starts a server that speaks Anthropic's Messages and OpenAI's Responses format and plays scripts. Rejects with ScriptError where two scripts
  * have one name, and with an error that names the address where it is taken.
  */
 export async function startOfflineModel(options: OfflineModelOptions = {}): Promise<OfflineModel> {
@@ -88,11 +90,13 @@ async function route(state: State, req: IncomingMessage, res: ServerResponse): P
     const entries = state.log.entries.filter((seen) => user === null || seen.userId === user);
     return sendJson(res, 200, { requests: entries.map(({ body: _, ended: __, ...rest }) => rest) });
   }
-  if (req.method === 'POST' && url.pathname === '/v1/messages') return messages(state, req, res);
-  sendError(res, new ApiError(404, 'not_found_error', `offline-model: there is no ${req.method} ${url.pathname}`));
+  const wire = req.method === 'POST' ? WIRES[url.pathname] : undefined;
+  if (wire !== undefined) return ask(state, wire, req, res);
+  const absent = new ApiError(404, 'not_found_error', `offline-model: there is no ${req.method} ${url.pathname}`);
+  sendError(res, anthropicWire, absent);
 }
 
-async function messages(state: State, req: IncomingMessage, res: ServerResponse): Promise<void> {
+async function ask(state: State, wire: Wire, req: IncomingMessage, res: ServerResponse): Promise<void> {
   const { seen, end } = state.log.begin(Date.now());
   const gone = new AbortController();
   res.once('close', () => {
@@ -101,11 +105,11 @@ async function messages(state: State, req: IncomingMessage, res: ServerResponse)
   });
   let outcome: Outcome;
   try {
-    outcome = await answer(state, req, res, seen, gone.signal);
+    outcome = await answer(state, wire, req, res, seen, gone.signal);
   } catch (error) {
     const refusal = asApiError(error, seen);
     seen.error = refusal.message;
-    sendError(res, refusal);
+    sendError(res, wire, refusal);
     outcome = 'refused';
   }
   seen.status = res.headersSent ? res.statusCode : null;
@@ -114,14 +118,15 @@ async function messages(state: State, req: IncomingMessage, res: ServerResponse)
 
 async function answer(
   state: State,
+  wire: Wire,
   req: IncomingMessage,
   res: ServerResponse,
   seen: SeenRequest,
   gone: AbortSignal,
 ): Promise<Outcome> {
-  checkHeaders(req);
+  wire.checkHeaders(req.headers);
   seen.body = await readJson(req);
-  const request = validate(seen.body);
+  const request = wire.read(seen.body);
   seen.userId = request.metadata?.user_id ?? null;
   const view = new ConversationView(request);
   seen.turn = view.turn;
@@ -129,11 +134,11 @@ async function answer(
   seen.script = script.name;
   const scripted = play(script, view);
   const fault = faultOf(state, request, scripted, seen);
-  res.setHeader('request-id', `req_${digest(seen.number, request.messages).slice(0, 24)}`);
-  if (fault?.kind === 'status') throw statusFault(fault);
+  res.setHeader(wire.requestIdHeader, `req_${digest(seen.number, request.messages).slice(0, 24)}`);
+  if (fault?.kind === 'status') throw statusFault(wire, fault);
   const said = fault?.kind === 'empty' ? { pace: scripted.pace ?? {} } : scripted;
   const prompt = promptOf(request);
-  const rendered = render(request, said, prompt, state.cache.account(prompt));
+  const rendered = wire.render(request, said, prompt, state.cache.account(prompt));
   const pace = { ...scripted.pace, firstMs: (scripted.pace?.firstMs ?? 0) + state.delayMs };
   const delivery = { pace, fault: fault?.kind === 'empty' ? null : fault, gone };
   return request.stream ? sendStream(res, rendered, delivery) : sendWhole(res, rendered, delivery);
@@ -149,37 +154,13 @@ function faultOf(state: State, request: Request, { fault }: ScriptedAnswer, seen
   return shown === 'always' || seen.attempt <= shown ? fault : null;
 }
 
-const TYPES: Readonly<Record<number, string>> = {
-  400: 'invalid_request_error',
-  401: 'authentication_error',
-  402: 'billing_error',
-  403: 'permission_error',
-  404: 'not_found_error',
-  413: 'request_too_large',
-  429: 'rate_limit_error',
-  529: 'overloaded_error',
-};
-
-function statusFault(fault: Extract<Fault, { kind: 'status' }>): ApiError {
+function statusFault(wire: Wire, fault: Extract<Fault, { kind: 'status' }>): ApiError {
   return new ApiError(
     fault.status,
-    fault.type ?? TYPES[fault.status] ?? 'api_error',
+    fault.type ?? wire.errorType(fault.status),
     fault.message ?? `The script answers with status ${fault.status}.`,
     fault.retryAfter === undefined ? {} : { 'retry-after': String(fault.retryAfter) },
   );
-}
-
-/** Any key will do, so that none has to be invented; a missing one is what a wrong configuration looks like. */
-function checkHeaders(req: IncomingMessage): void {
-  const bearer = /^Bearer\s+\S/.test(req.headers.authorization ?? '');
-  if (!bearer && !req.headers['x-api-key']) {
-    throw new ApiError(
-      401,
-      'authentication_error',
-      'offline-model: send any API key, as `authorization` or `x-api-key`',
-    );
-  }
-  if (req.headers['anthropic-version'] === undefined) throw invalid('anthropic-version: header is required');
 }
 
 async function readJson(req: IncomingMessage): Promise<unknown> {
@@ -204,17 +185,13 @@ function asApiError(error: unknown, seen: SeenRequest): ApiError {
   return new ApiError(500, 'api_error', `offline-model: ${at}${error instanceof Error ? error.message : 'it failed'}`);
 }
 
-function sendError(res: ServerResponse, error: ApiError): void {
+function sendError(res: ServerResponse, wire: Wire, error: ApiError): void {
   if (res.headersSent || res.destroyed) {
     res.destroy();
     return;
   }
   for (const [name, value] of Object.entries(error.headers)) res.setHeader(name, value);
-  sendJson(res, error.status, {
-    type: 'error',
-    error: { type: error.type, message: error.message },
-    request_id: res.getHeader('request-id') ?? null,
-  });
+  sendJson(res, error.status, wire.errorBody(error, String(res.getHeader(wire.requestIdHeader) ?? '')));
 }
 
 function sendJson(res: ServerResponse, status: number, body: unknown): void {

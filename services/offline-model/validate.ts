@@ -14,7 +14,11 @@ export function validate(body: unknown): Request {
     const issue = parsed.error.issues[0];
     throw invalid(`${issue?.path.join('.') || 'request'}: ${issue?.message ?? 'invalid'}`);
   }
-  const request = parsed.data;
+  return check(parsed.data);
+}
+
+/** The request, after the checks that no schema makes. Throws ApiError. */
+export function check(request: Request): Request {
   const model = findModel(request.model);
   if (model === undefined) throw new ApiError(404, 'not_found_error', `model: ${request.model}`);
   if (request.max_tokens > model.maxOutput) {

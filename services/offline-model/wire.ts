@@ -1,6 +1,23 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
+import type { Rendered } from './render.ts';
+import type { ScriptedAnswer } from './script.ts';
+import type { InputUsage, Prompt } from './usage.ts';
 
-/** A refusal in Anthropic's error format: `{type:'error', error:{type, message}}` with an HTTP status. */
+/** One provider's format: how its requests are read and its answers written. In between all is Anthropic's shape. */
+export interface Wire {
+  /** The response header that names the request. */
+  readonly requestIdHeader: string;
+  /** Any key will do, so that none has to be invented; a missing one is what a wrong configuration looks like. */
+  checkHeaders(headers: IncomingHttpHeaders): void;
+  /** The request, checked as the API checks it. Throws ApiError. */
+  read(body: unknown): Request;
+  render(request: Request, answer: ScriptedAnswer, prompt: Prompt, input: InputUsage): Rendered;
+  errorType(status: number): string;
+  errorBody(error: ApiError, requestId: string): object;
+}
+
+/** A refusal with an HTTP status; its body is the wire's to write. */
 export class ApiError extends Error {
   readonly status: number;
   readonly type: string;

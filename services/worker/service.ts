@@ -8,14 +8,15 @@ import { RUN_TASK_QUEUE } from '#domain/run-workflow.ts';
 import { connectCatalogs } from '#platform/clients/catalogs.ts';
 import { connectGuard } from '#platform/clients/guard.ts';
 import { parseCatalogs } from '#platform/config/catalogs.ts';
-import { grantVariables, type readConfig, required, serviceVariables, urlOf } from '#platform/config/service.ts';
+import { grantVariables, type readConfig, required, serviceVariables } from '#platform/config/service.ts';
 import { connect } from '#platform/database/connect.ts';
 import { notifier } from '#platform/database/notify.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { createTraceStore } from '#platform/database/traces.ts';
 import { tokenFromFile, tokensInDirectory } from '#platform/grpc/token-file.ts';
 import { runGrantVerifier } from '#platform/identity/grants.ts';
-import { createAnthropicModel } from '#platform/llm/anthropic.ts';
+import { modelsFrom, modelVariables } from '#platform/llm/from-environment.ts';
+import { createRouter } from '#platform/llm/router.ts';
 import { createLog } from '#platform/telemetry/log.ts';
 import { tracing } from '#platform/telemetry/tracing.ts';
 import { connectTemporal, type Temporal, textOfTemporal } from '#platform/temporal/client.ts';
@@ -49,9 +50,7 @@ export const workerVariables = {
   STEWARD_SERVICE_TOKEN_FILE: required('a file with a bearer token of role worker'),
   /** Directory with `<catalog>.token` files: bearer tokens of role `worker`, each for the audience of one catalog. */
   STEWARD_CATALOG_TOKEN_DIR: required('a directory with <catalog>.token files, bearer tokens of role worker'),
-  ANTHROPIC_API_KEY: required('the key of the model provider; any text for the offline model'),
-  /** Of the offline model or a gateway. */
-  ANTHROPIC_BASE_URL: urlOf(['http', 'https'], 'the address of the model provider').optional(),
+  ...modelVariables,
   /** A prebuilt workflow bundle, as in images. */
   STEWARD_WORKFLOW_BUNDLE: z.string().optional(),
   /** Activities at once. */
@@ -77,6 +76,7 @@ export async function startWorkerService(
   wrap: Wrap = {},
 ): Promise<{ readonly queue: string; stop(): Promise<void> }> {
   const log = createLog('worker', config.STEWARD_LOG_LEVEL);
+  const models = modelsFrom(config);
   const bundle = await workflowBundle(config.STEWARD_WORKFLOW_BUNDLE);
   const database = connect<Database>(config.DATABASE_URL, { max: 20, name: 'steward-worker' });
   const token = tokenFromFile(config.STEWARD_SERVICE_TOKEN_FILE);
@@ -85,10 +85,7 @@ export async function startWorkerService(
     addresses: parseCatalogs(config.STEWARD_CATALOGS),
     token: tokensInDirectory(config.STEWARD_CATALOG_TOKEN_DIR),
   });
-  const model = createAnthropicModel({
-    apiKey: config.ANTHROPIC_API_KEY,
-    ...(config.ANTHROPIC_BASE_URL === undefined ? {} : { baseUrl: config.ANTHROPIC_BASE_URL }),
-  });
+  const model = createRouter(models);
   const apiKey = config.TEMPORAL_API_KEY === undefined ? {} : { apiKey: config.TEMPORAL_API_KEY };
   const temporal = connectTemporal({
     address: config.TEMPORAL_ADDRESS,

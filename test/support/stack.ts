@@ -86,6 +86,8 @@ export async function testStack(options: Partial<StackOptions> = {}): Promise<Te
     ...options.env,
     STEWARD_HOME: home,
     ANTHROPIC_API_KEY: '',
+    OPENAI_API_KEY: '',
+    OPENAI_BASE_URL: '',
     DATABASE_URL: '',
     STEWARD_LOG_LEVEL: process.env.STEWARD_LOG_LEVEL ?? 'warn',
   };

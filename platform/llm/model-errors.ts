@@ -20,7 +20,11 @@ export interface Failure {
 interface ProviderError {
   readonly status?: number;
   readonly type?: string | null;
+  /** OpenAI's finer word for it. */
+  readonly code?: string | null;
   readonly apiMessage?: string | null;
+  /** Where OpenAI's SDK keeps what the provider said. */
+  readonly error?: unknown;
   readonly requestID?: string | null;
   readonly headers?: Headers;
   readonly cause?: unknown;
@@ -52,16 +56,20 @@ export function toModelError(failure: Failure): StewardError {
     return as(usage === null ? 'MODEL_UNAVAILABLE' : 'MODEL_CUT_OFF', `The model provider ${why}. Try again.`);
   }
   if (isStewardError(error)) return as(error.code, error.message);
-  const code = codeOf(status, known.type ?? null);
+  const code = codeOf(status, known.type ?? null, known.code ?? null);
   if (code !== null) return as(code, messageOf(code, status, known));
   return usage === null
     ? as('MODEL_UNAVAILABLE', 'The model provider could not be reached. Try again.')
     : as('MODEL_CUT_OFF', 'The connection to the model broke off within its answer. Try again.');
 }
 
-/** By HTTP status; by the error's type where it came as an event of a stream that had begun. */
-function codeOf(status: number | null, type: string | null): ErrorCode | null {
+/** An account without money is told as a rate limit, and waiting does not help. */
+const UNPAID: ReadonlySet<unknown> = new Set(['insufficient_quota', 'billing_hard_limit_reached', 'billing_error']);
+
+/** By HTTP status; by the error's type or code where it came as an event of a stream that had begun. */
+function codeOf(status: number | null, type: string | null, code: string | null): ErrorCode | null {
   if (status === null && type === null) return null;
+  if (UNPAID.has(type) || UNPAID.has(code)) return 'MODEL_AUTH';
   if (status === 401 || status === 402 || status === 403) return 'MODEL_AUTH';
   if (status === 429) return 'MODEL_RATE_LIMITED';
   if (status === 529) return 'MODEL_OVERLOADED';
@@ -70,15 +78,20 @@ function codeOf(status: number | null, type: string | null): ErrorCode | null {
   switch (type) {
     case 'authentication_error':
     case 'permission_error':
-    case 'billing_error':
       return 'MODEL_AUTH';
     case 'rate_limit_error':
+    case 'rate_limit_exceeded':
       return 'MODEL_RATE_LIMITED';
     case 'overloaded_error':
       return 'MODEL_OVERLOADED';
     case 'invalid_request_error':
     case 'not_found_error':
     case 'request_too_large':
+    case 'context_length_exceeded':
+    case 'invalid_prompt':
+    case 'bio_policy':
+    case 'misalignment_policy_violation':
+    case 'data_residency_mismatch':
       return 'MODEL_REQUEST_REFUSED';
     default:
       return 'MODEL_UNAVAILABLE';
@@ -86,10 +99,10 @@ function codeOf(status: number | null, type: string | null): ErrorCode | null {
 }
 
 function messageOf(code: ErrorCode, status: number | null, error: ProviderError): string {
-  const reason = (error.apiMessage ?? 'it gave no reason').slice(0, 500);
+  const reason = (error.apiMessage ?? saidIn(error.error) ?? 'it gave no reason').slice(0, 500);
   switch (code) {
     case 'MODEL_AUTH':
-      return status === 402
+      return status === 402 || UNPAID.has(error.type) || UNPAID.has(error.code)
         ? 'The model provider asks for payment. Check the account that the API key belongs to.'
         : 'The model provider refused the API key. Check that it is set, valid and allowed to use this model.';
     case 'MODEL_REQUEST_REFUSED':
@@ -101,6 +114,11 @@ function messageOf(code: ErrorCode, status: number | null, error: ProviderError)
     default:
       return 'The model provider failed. Try again.';
   }
+}
+
+function saidIn(body: unknown): string | null {
+  const message = (body as { message?: unknown } | null | undefined)?.message;
+  return typeof message === 'string' && message !== '' ? message : null;
 }
 
 /** `Retry-After` in seconds or as an HTTP date, `retry-after-ms` before it. */
