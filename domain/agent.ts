@@ -14,6 +14,8 @@ export interface AgentDefinition {
   readonly model: string;
   /** Output tokens of one model call. */
   readonly maxOutputTokens: number;
+  /** Tokens of prompt and answer together, where that is less than the model's window. */
+  readonly contextTokens?: number;
   /** Tool names by catalog. A name may stand only once over all catalogs. */
   readonly tools: Readonly<Record<string, readonly string[]>>;
   readonly limits: RunLimits;

@@ -28,6 +28,17 @@ export interface EventData {
     readonly reserved: number;
     readonly messages?: readonly number[];
   };
+  /**
+   * What the model is shown of its conversation was shortened, up to a step (counted on through all its runs). `results`:
+   * long results are left out; `summary`: a model summed it up, for `cost`; `dropped`: it is left out.
+   */
+  'context.shortened': {
+    readonly how: 'results' | 'summary' | 'dropped';
+    readonly through: number;
+    readonly model?: string;
+    readonly cost?: number;
+    readonly spent?: number;
+  };
   /** The model's message is stored. `calls`: what it proposes. */
   'turn.answered': {
     readonly model: string;

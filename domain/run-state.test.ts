@@ -191,3 +191,8 @@ test.each([
   const next = nextTurn({ ...FIRST_STATE, ...used }, limits);
   expect(next).toEqual(reason ? { do: 'stop', reason } : { do: 'think', turn: 1 });
 });
+
+test('a summary made for a turn counts as a model call of its own', () => {
+  const result: ThinkResult = { kind: 'final', tokens: 30, costMicroUsd: 9, summaries: 1 };
+  expect(afterThink(FIRST_STATE, result).state).toMatchObject({ turn: 1, modelCalls: 2, tokens: 30, costMicroUsd: 9 });
+});

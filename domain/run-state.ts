@@ -61,7 +61,7 @@ export function afterThink(state: RunState, result: ThinkResult): { readonly sta
   const counted: RunState = {
     ...state,
     turn: state.turn + 1,
-    modelCalls: state.modelCalls + 1,
+    modelCalls: state.modelCalls + 1 + (result.summaries ?? 0),
     tokens: state.tokens + result.tokens,
     costMicroUsd: state.costMicroUsd + result.costMicroUsd,
   };

@@ -38,14 +38,20 @@ export function createThink(deps: ThinkDeps): RunActivities['think'] {
   return (input) =>
     runActivity(input.run, deps.push, deps.log, async (signal, attempt) => {
       const ref: RunRef = { tenant: input.tenant, run: input.run };
-      const attemptId = randomUUID();
-      const opened = await deps.store.openTurn(
-        ref,
-        input.turn,
-        { id: attemptId, number: attempt, deadlineAt: new Date(Date.now() + ATTEMPT_DEAD_AFTER_MS) },
-        (request) => deps.model.estimateInputTokens(request),
-      );
+      let { attemptId, opened } = await open(deps, ref, input.turn, attempt);
+      if (opened.kind === 'summarise') {
+        await summarise(deps, ref, input, opened, attemptId, signal);
+        ({ attemptId, opened } = await open(deps, ref, input.turn, attempt));
+      }
       switch (opened.kind) {
+        case 'summarise':
+          throw new StewardError('UNAVAILABLE', 'Other attempts at this turn sum it up. Try again.');
+        case 'too_long':
+          throw new StewardError(
+            'MODEL_REQUEST_REFUSED',
+            `The conversation may come to ${opened.tokens} tokens, and the window for prompt and answer has ${opened.most}. ` +
+              "Shorten the request, or raise the agent's context.max_tokens.",
+          );
         case 'budget':
           return { kind: 'budget', level: opened.level, needMicroUsd: opened.needMicroUsd };
         case 'paused':
@@ -66,6 +72,36 @@ export function createThink(deps: ThinkDeps): RunActivities['think'] {
     });
 }
 
+async function open(deps: ThinkDeps, ref: RunRef, turn: number, attempt: number) {
+  const attemptId = randomUUID();
+  const deadlineAt = new Date(Date.now() + ATTEMPT_DEAD_AFTER_MS);
+  const opened = await deps.store.openTurn(ref, turn, { id: attemptId, number: attempt, deadlineAt }, (request) =>
+    deps.model.estimateInputTokens(request),
+  );
+  return { attemptId, opened };
+}
+
+/** Has the model sum up what no longer fits. Where it cannot, the turn does without; what may pass is tried again. */
+async function summarise(
+  deps: ThinkDeps,
+  ref: RunRef,
+  input: ThinkInput,
+  { request, cut }: Extract<OpenedTurn, { kind: 'summarise' }>,
+  attemptId: string,
+  signal: AbortSignal,
+): Promise<void> {
+  let answer: ModelAnswer | null = null;
+  try {
+    answer = await deps.model.complete(request, () => undefined, signal);
+  } catch (error) {
+    if (!isStewardError(error) || !(error.code.startsWith('MODEL_') || error.code === 'CANCELLED')) throw error;
+    const { code, message } = error;
+    await deps.store.endAttempt(ref, input.turn, attemptId, endOf(error), { code, message, retrying: true });
+    if (code === 'CANCELLED' || isRetryable(code)) throw error;
+  }
+  await storing(deps, input, () => deps.store.storeSummary(ref, input.turn, attemptId, cut, answer));
+}
+
 async function callModel(
   deps: ThinkDeps,
   ref: RunRef,
@@ -79,7 +115,7 @@ async function callModel(
   try {
     const answer = await deps.model.complete(opened.request, (text) => writer.add(text), signal);
     await writer.stop();
-    return await storeAnswer(deps, ref, input, attemptId, answer);
+    return await storing(deps, input, () => deps.store.storeAnswer(ref, input.turn, attemptId, answer, input.activeMs));
   } catch (error) {
     await writer.stop();
     // What the store could not write stays reserved: the sweeper charges it, and the next attempt finds what is stored.
@@ -94,20 +130,14 @@ async function callModel(
 }
 
 /** Stores what was paid for. A database that restarts must not cost a second model call. */
-async function storeAnswer(
-  deps: ThinkDeps,
-  ref: RunRef,
-  input: ThinkInput,
-  attemptId: string,
-  answer: ModelAnswer,
-): Promise<StoredTurn> {
+async function storing<T>(deps: ThinkDeps, input: ThinkInput, store: () => Promise<T>): Promise<T> {
   for (let wait = STORE_FIRST_WAIT_MS; ; wait *= 2) {
     try {
-      return await deps.store.storeAnswer(ref, input.turn, attemptId, answer, input.activeMs);
+      return await store();
     } catch (error) {
       const again = isStewardError(error) && error.code === 'UNAVAILABLE' && wait <= STORE_LAST_WAIT_MS;
       if (!again) throw error;
-      deps.log.warn('could not store an answer yet', { run: ref.run, turn: input.turn, waitMs: wait });
+      deps.log.warn('could not store an answer yet', { run: input.run, turn: input.turn, waitMs: wait });
       await new Promise((resolve) => setTimeout(resolve, wait));
     }
   }
@@ -127,7 +157,11 @@ async function judge(
   turn: StoredTurn,
   signal: AbortSignal,
 ): Promise<ThinkResult> {
-  const counted = { tokens: turn.tokens, costMicroUsd: turn.costMicroUsd };
+  const counted = {
+    tokens: turn.tokens,
+    costMicroUsd: turn.costMicroUsd,
+    ...(turn.summaries > 0 ? { summaries: turn.summaries } : {}),
+  };
   if (turn.overage) {
     return { kind: 'stop', reason: 'budget.overage', message: 'was billed more than it had reserved', ...counted };
   }

@@ -156,6 +156,7 @@ test('every kind has a line that fits the terminal and obeys nothing in the data
     'run.resumed': { by: evil },
     'message.received': { message: 1, by: evil, text: evil },
     'turn.started': { model: evil, attempt: 2, reserved: 5, messages: [1, 2] },
+    'context.shortened': { how: 'summary', through: 7, model: evil, cost: 1, spent: 1 },
     'turn.answered': { model: evil, cost: 1, spent: 1, text: evil, calls: [{ id: '1.0', tool: evil }] },
     'turn.failed': { code: 'X', message: evil, cost: 1, retrying: false },
     'limit.warning': { limit: 'active_time', used: 1, of: 2 },

@@ -90,6 +90,7 @@ const WRITERS: Readonly<Record<EventKind, Writer>> = {
     head: 'model thinks',
     rest: `${attempt(data)}${readsMessages(data)}${dollars(data.number('reserved'))} reserved`,
   }),
+  'context.shortened': (data) => ({ mark: '·', colour: 'dim', head: 'conversation shortened', rest: shortened(data) }),
   'turn.answered': (data, { look }) => ({ mark: '◆', colour: 'blue', head: 'model', rest: answer(data, look) }),
   'turn.failed': (data) => ({
     mark: '!',
@@ -254,6 +255,13 @@ function done(data: EventReader): string {
   const undo =
     change === null || data.text('undo') !== '' ? '' : data.flag('undoable') ? '(can be undone)' : '(cannot be undone)';
   return [change === null ? '' : oneLine(change.summary), undo, repeated].filter((part) => part !== '').join(' ');
+}
+
+function shortened(data: EventReader): string {
+  const through = `up to step ${data.number('through')}`;
+  if (data.text('how') === 'results') return `long results ${through} are left out`;
+  if (data.text('how') === 'dropped') return `everything ${through} is left out`;
+  return `${visible(data.text('model'))} summed up everything ${through} (+${dollars(data.number('cost'))})`;
 }
 
 function readsMessages(data: EventReader): string {

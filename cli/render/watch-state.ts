@@ -46,7 +46,7 @@ export function nextState(state: WatchState, event: RunEvent): WatchState {
 }
 
 function spentAfter(spent: number, kind: string, data: EventReader): number {
-  if (kind === 'turn.answered') return Math.max(spent, data.number('spent'));
+  if (kind === 'turn.answered' || kind === 'context.shortened') return Math.max(spent, data.number('spent'));
   if (kind === 'turn.failed') return spent + data.number('cost');
   if (kind === 'run.closed') return data.number('cost');
   return spent;

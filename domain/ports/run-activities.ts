@@ -24,14 +24,16 @@ export interface ThinkInput {
   readonly activeMs: number;
 }
 
+/** `summaries`: model calls beside the turn's own, made to sum up what no longer fits; absent where there were none. */
 export type ThinkResult =
   | {
       readonly kind: 'calls';
       readonly calls: readonly JudgedCall[];
       readonly tokens: number;
       readonly costMicroUsd: number;
+      readonly summaries?: number;
     }
-  | { readonly kind: 'final'; readonly tokens: number; readonly costMicroUsd: number }
+  | { readonly kind: 'final'; readonly tokens: number; readonly costMicroUsd: number; readonly summaries?: number }
   /** Not affordable: nothing was called. */
   | { readonly kind: 'budget'; readonly level: 'run' | 'tenant_month'; readonly needMicroUsd: number }
   /** The run is paused, and its workflow may not have heard of it yet: nothing was called. */
@@ -42,6 +44,7 @@ export type ThinkResult =
       readonly message: string;
       readonly tokens: number;
       readonly costMicroUsd: number;
+      readonly summaries?: number;
     };
 
 /** One call as the guard judged it. Optional fields are absent, not null, to keep histories short. */

@@ -24,9 +24,11 @@ export interface Proposal {
 export interface StoredTurn {
   readonly stop: ModelStop;
   readonly proposals: readonly Proposal[];
-  /** Of the stored message. */
+  /** Of the stored message, and of the summary that was made for the turn. */
   readonly costMicroUsd: number;
   readonly tokens: number;
+  /** Summaries a model was asked for: 0 or 1. */
+  readonly summaries: number;
   /** True where the provider billed more than was reserved. */
   readonly overage: boolean;
 }
@@ -41,6 +43,16 @@ export type OpenedTurn =
       readonly reservedMicroUsd: number;
       readonly runGrant: string;
     }
+  /** As `reserved`, for a summary of what no longer fits: to be made and stored before the turn is opened again. */
+  | {
+      readonly kind: 'summarise';
+      readonly request: ModelRequest;
+      readonly reservedMicroUsd: number;
+      readonly runGrant: string;
+      readonly cut: SummaryCut;
+    }
+  /** However it is shortened, the conversation does not fit the model's window. */
+  | { readonly kind: 'too_long'; readonly tokens: number; readonly most: number }
   | { readonly kind: 'budget'; readonly level: 'run' | 'tenant_month'; readonly needMicroUsd: number }
   /** The run is paused; nothing was reserved. */
   | { readonly kind: 'paused' }
@@ -49,6 +61,17 @@ export type OpenedTurn =
   /** This turn has failed too often. */
   | { readonly kind: 'gave_up'; readonly attempts: number }
   | { readonly kind: 'closed'; readonly status: RunStatus };
+
+/** What a summary is to stand for. */
+export interface SummaryCut {
+  /** Everything up to this step, counted on through all runs of the conversation. */
+  readonly through: number;
+  /** Of that, what users said, as they said it; what had no room is counted. */
+  readonly words: readonly string[];
+  readonly wordsLeftOut: number;
+  /** The summary that stands at its beginning; null where there is none. */
+  readonly earlier: string | null;
+}
 
 /** How an attempt that stored nothing is settled. */
 export type AttemptEnd =
@@ -80,6 +103,17 @@ export interface TurnStore {
    * this one and returns the other's.
    */
   storeAnswer(ref: RunRef, turn: number, attemptId: string, answer: ModelAnswer, activeMs: number): Promise<StoredTurn>;
+  /**
+   * Stores a summary and its settlement together. `answer` null, or one that is no summary: what was to be summed up is
+   * left out without. Where the conversation was shortened in this turn already it only settles.
+   */
+  storeSummary(
+    ref: RunRef,
+    turn: number,
+    attemptId: string,
+    cut: SummaryCut,
+    answer: ModelAnswer | null,
+  ): Promise<void>;
   /** Settles an attempt that stored nothing, and writes why it failed. Safe to repeat. Returns what it cost. */
   endAttempt(
     ref: RunRef,

@@ -54,6 +54,14 @@ test('what is left out has defaults', () => {
   });
 });
 
+test('a window smaller than the model has is taken, one that is larger or has no room for an answer is not', () => {
+  expect(parseAgent(`${MINIMAL}context:\n  max_tokens: 20000\n`, known)).toMatchObject({ contextTokens: 20_000 });
+  const larger = refused(`${MINIMAL}context:\n  max_tokens: 200001\n`);
+  expect(larger.message).toContain('context.max_tokens (line 5): must be at most 200000: offline-1 takes no more');
+  const small = refused(`${MINIMAL}context:\n  max_tokens: 8000\n`);
+  expect(small.message).toContain('must be at least 8192: an answer may take 4096 of them');
+});
+
 test('every fault is named with its path, its line and what to do', () => {
   const error = refused(`name: Not A Name
 instructions: ''

@@ -12,6 +12,8 @@ export interface KnownModel {
   readonly id: string;
   /** The most output tokens one call may ask for. */
   readonly maxOutput: number;
+  /** Tokens of prompt and answer together. */
+  readonly contextWindow: number;
 }
 
 /** Longest definition, in bytes of its YAML. */
@@ -76,6 +78,8 @@ const waits = z.strictObject({
   pause: duration(1_000, 30 * DAY).optional(),
 });
 
+const context = z.strictObject({ max_tokens: whole(1_000, 10_000_000).optional() });
+
 const shape = z.strictObject(
   {
     name: z
@@ -85,6 +89,7 @@ const shape = z.strictObject(
     instructions: text(1, 50_000),
     model: z.string('must be the exact id of a model').min(1, 'must be the exact id of a model'),
     max_output_tokens: whole(1, 1_000_000).optional(),
+    context: context.default({}),
     tools: z
       .record(
         z.string().regex(CATALOG, 'must be the name of a catalog: lower-case letters, digits and dashes'),
@@ -136,6 +141,17 @@ export function parseAgent(yaml: string, options: { readonly knownModels: readon
     const message = `must be at most ${model.maxOutput}: ${model.id} gives no more`;
     faults.push({ path: ['max_output_tokens'], message });
   }
+  const window = parsed.success ? parsed.data.context.max_tokens : undefined;
+  if (model !== undefined && window !== undefined) {
+    const output = asked ?? Math.min(DEFAULT_OUTPUT_TOKENS, model.maxOutput);
+    if (window > model.contextWindow) {
+      const message = `must be at most ${model.contextWindow}: ${model.id} takes no more`;
+      faults.push({ path: ['context', 'max_tokens'], message });
+    } else if (window < 2 * output) {
+      const message = `must be at least ${2 * output}: an answer may take ${output} of them`;
+      faults.push({ path: ['context', 'max_tokens'], message });
+    }
+  }
   if (faults.length > 0) {
     if (typeof id === 'string' && id !== '' && model === undefined) {
       faults.push({ path: ['model'], message: `is unknown; use one of: ${known}` });
@@ -157,6 +173,7 @@ function toDefinition(data: z.output<typeof shape>, model: KnownModel): AgentDef
     instructions: data.instructions,
     model: data.model,
     maxOutputTokens: data.max_output_tokens ?? Math.min(DEFAULT_OUTPUT_TOKENS, model.maxOutput),
+    ...(data.context.max_tokens === undefined ? {} : { contextTokens: data.context.max_tokens }),
     tools: data.tools,
     limits: {
       modelCalls: data.limits.model_calls ?? DEFAULT_LIMITS.modelCalls,
@@ -204,6 +221,7 @@ function toolFaults(tools: Readonly<Record<string, readonly string[]>>): Fault[]
 const KEYS: Readonly<Record<string, readonly string[]>> = {
   '': Object.keys(shape.shape),
   limits: Object.keys(limits.shape),
+  context: Object.keys(context.shape),
   waits: Object.keys(waits.shape),
 };
 

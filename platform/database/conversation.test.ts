@@ -23,6 +23,7 @@ const NOTHING_LEFT_OUT = {
   earlier_steps: [],
   prefix_from: 0,
   handles_through: 0,
+  handles_at: 0,
   summarised_through: 0,
 };
 

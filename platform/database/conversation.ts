@@ -1,5 +1,5 @@
 import type { Transaction } from 'kysely';
-import { leftOutResult, SHORT_RESULT } from '#domain/context.ts';
+import { leftOutResult, SHORT_RESULT, summaryShown, wordsLeftOut } from '#domain/context.ts';
 import type { AssistantBlock, Message, TextBlock, ToolCallBlock, ToolResultBlock } from '#domain/conversation.ts';
 import { LruCache } from '#platform/identity/lru-cache.ts';
 import {
@@ -36,8 +36,12 @@ export interface Conversation {
 
 /** How steps become messages. */
 export interface View {
+  /** Thinking up to this place was written behind other words than those that stand before it now. */
   readonly prefixFrom: number;
+  /** Long results up to this place are left out. */
   readonly handlesThrough: number;
+  /** Thinking behind the first of them, up to this place, was written behind it whole. */
+  readonly handlesAt: number;
 }
 
 /** What was read of a run's own steps, all of them up to its last number, and the messages they make with those before. */
@@ -70,6 +74,7 @@ export async function loadConversation(trx: Transaction<Database>, run: Conversi
     run.earlier_steps,
     run.prefix_from,
     run.handles_through,
+    run.handles_at,
     run.summarised_through,
   ]);
   const known = kept.get(name);
@@ -115,21 +120,28 @@ function extended(before: Read, rows: readonly StepRow[], run: Conversing): Read
   };
 }
 
-function viewOf(run: Conversing): View {
-  return { prefixFrom: run.prefix_from, handlesThrough: run.handles_through };
+/** As a run's row has it. */
+export function viewOf(run: Conversing): View {
+  return { prefixFrom: run.prefix_from, handlesThrough: run.handles_through, handlesAt: run.handles_at };
 }
 
-/** The messages that steps make, the newest summary in front. */
-export function messagesOf(steps: readonly Step[], view: View): readonly Message[] {
+/** The messages that steps make, behind `front`: the newest summary, unless another is given. */
+export function messagesOf(steps: readonly Step[], view: View, front = frontsOf(steps)): readonly Message[] {
+  return appended(front, steps[0]?.segment ?? 0, steps, view);
+}
+
+function frontsOf(steps: readonly Step[]): readonly Message[] {
   const summary = steps.findLast((step) => step.kind === 'summary')?.content as StoredSummary | undefined;
-  const begun: Message[] = summary === undefined ? [] : [frontOf(summary)];
-  return appended(begun, steps[0]?.segment ?? 0, steps, view);
+  return summary === undefined ? [] : [frontOf(summary)];
 }
 
 /** What stands for everything that was left out: users' words as they are, and the summary as what it is. */
-export function frontOf(summary: StoredSummary): Message {
-  const words = summary.words.map((text): TextBlock => ({ type: 'text', text }));
-  return { role: 'user', content: words };
+export function frontOf(summary: Pick<StoredSummary, 'words' | 'wordsLeftOut' | 'text' | 'gap'>): Message {
+  const { words, text, gap } = summary;
+  const leftOut = summary.wordsLeftOut === 0 ? [] : [wordsLeftOut(summary.wordsLeftOut)];
+  const [first = ''] = words;
+  const texts = [first, ...leftOut, ...words.slice(1), summaryShown(text, gap)];
+  return { role: 'user', content: texts.map((one): TextBlock => ({ type: 'text', text: one })) };
 }
 
 /** Messages that were there stay the objects they were, so that what was made of them can be kept beside them. */
@@ -141,16 +153,19 @@ function appended(
 ): readonly Message[] {
   const messages = [...before];
   let segment = lastSegment;
+  let leftOut = false;
   for (const step of steps) {
     if (step.segment !== segment) closeCalls(messages);
     segment = step.segment;
     if (step.kind === 'summary') continue;
     if (step.kind === 'model_message') {
       const { content } = step.content as StoredMessage;
-      messages.push({ role: 'assistant', content: step.place > view.prefixFrom ? content : withoutThinking(content) });
+      const changed = step.place <= view.prefixFrom || (leftOut && step.place <= view.handlesAt);
+      messages.push({ role: 'assistant', content: changed ? withoutThinking(content) : content });
       continue;
     }
     const block = step.kind === 'tool_result' ? toResult(step, view) : toText(step.content);
+    leftOut ||= block !== step.content && step.kind === 'tool_result';
     const last = messages.at(-1);
     if (last?.role === 'user') messages[messages.length - 1] = { role: 'user', content: [...last.content, block] };
     else messages.push({ role: 'user', content: [block] });
@@ -180,7 +195,7 @@ const UNANSWERED = JSON.stringify({
 });
 
 /** Answers the calls that a run left open when it ended: providers take no call without its result. */
-function closeCalls(messages: Message[]): void {
+export function closeCalls(messages: Message[]): void {
   const at = messages.findLastIndex((message) => message.role === 'assistant');
   const calls = (messages[at]?.content ?? []).filter((block): block is ToolCallBlock => block.type === 'tool_call');
   if (calls.length === 0) return;

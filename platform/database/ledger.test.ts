@@ -48,7 +48,15 @@ function tryReserve(tenant: string, run: string, micro: number, at = NOW): Promi
     const [own, month] = await lockRemainders(trx, tenant, run, at);
     if (Math.min(own.micro, month.micro) < micro) return null;
     const deadlineAt = new Date(Date.now() + 60_000);
-    await reserve(trx, tenant, run, month.account, { id, turn: 1, model: 'offline-1', reserve: micro, at, deadlineAt });
+    await reserve(trx, tenant, run, month.account, {
+      id,
+      turn: 1,
+      purpose: 'turn',
+      model: 'offline-1',
+      reserve: micro,
+      at,
+      deadlineAt,
+    });
     return id;
   });
 }
@@ -102,7 +110,15 @@ test('a caller that does not look is refused by the database, and nothing is res
   const blind = (micro: number) =>
     withTenant(pool.db, tenant, async (trx) => {
       const [, month] = await lockRemainders(trx, tenant, run, NOW);
-      const call = { id: randomUUID(), turn: 1, model: 'offline-1', reserve: micro, at: NOW, deadlineAt: NOW };
+      const call = {
+        id: randomUUID(),
+        turn: 1,
+        purpose: 'turn' as const,
+        model: 'offline-1',
+        reserve: micro,
+        at: NOW,
+        deadlineAt: NOW,
+      };
       await reserve(trx, tenant, run, month.account, call);
     });
   expect((await stewardErrorOf(blind(101))).code).toBe('BUDGET_EXCEEDED');

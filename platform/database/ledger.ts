@@ -76,6 +76,7 @@ export async function openMonth(
 export interface NewAttempt {
   readonly id: string;
   readonly turn: number;
+  readonly purpose: 'turn' | 'summary';
   readonly model: string;
   readonly reserve: number;
   /** When it is priced: what it costs in the end is priced at the same moment. */
@@ -109,6 +110,7 @@ export async function reserve(
       run_id: run,
       attempt_id: attempt.id,
       turn: attempt.turn,
+      purpose: attempt.purpose,
       model: attempt.model,
       state: 'reserved',
       month_account: month,

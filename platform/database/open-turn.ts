@@ -1,15 +1,19 @@
 import type { Transaction } from 'kysely';
+import { marksOf } from '#domain/context.ts';
 import type { ModelRequest } from '#domain/ports/model.ts';
-import type { OpenedTurn, RunRef, TurnAttempt } from '#domain/ports/run-store.ts';
+import type { OpenedTurn, RunRef, SummaryCut, TurnAttempt } from '#domain/ports/run-store.ts';
 import { affordableOutput, worstCase } from '#domain/pricing.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
 import { exhausted } from './budget.ts';
 import { loadConversation } from './conversation.ts';
-import { record } from './journal.ts';
+import { fitConversation } from './fit.ts';
+import { type RunChange, record } from './journal.ts';
 import { lockRemainders, reserve } from './ledger.ts';
 import { type SentMessage, stepsOfMessages, unreadMessages, withMessages } from './messages.ts';
 import { type AgentVersions, lockRun, modelToolsOf, notFound, RUN_COLUMNS, type RunRow, verifyRow } from './run-row.ts';
+import { stepsBefore } from './steps.ts';
 import { readStored } from './stored-turns.ts';
+import { recordSummary } from './summaries.ts';
 import type { Database } from './tables.ts';
 
 /** A model call that could write fewer tokens than this is not worth its money: the budget counts as spent. */
@@ -46,14 +50,26 @@ export async function openTurn(
   const version = await parts.versions.read(trx, run);
   // What the turn's first attempt has read is the turn's: the later ones are shown the same and no more.
   const said = earlier.any ? [] : await unreadMessages(trx, run);
-  const request: ModelRequest = {
-    model: run.model,
-    system: version.definition.instructions,
-    tools: modelToolsOf(version, run),
-    messages: withMessages((await loadConversation(trx, run)).messages, said),
+  const prompt = { system: version.definition.instructions, tools: modelToolsOf(version, run) };
+  const call = { ...prompt, model: run.model, maxOutputTokens: run.max_output_tokens, turn, runId: ref.run };
+  const fitted = fitConversation(await loadConversation(trx, run), run, {
+    marks: marksOf(run.context_tokens, run.max_output_tokens),
+    tokensOf: (messages) => estimate({ ...call, messages }),
+    withSaid: (messages) => withMessages(messages, said),
+    mayShorten: run.summarised_turn < turn,
+    mayAsk: mayAskForSummary(run, turn),
     maxOutputTokens: run.max_output_tokens,
-    turn,
-    runId: ref.run,
+  });
+  if (fitted.kind === 'too_long') return { kind: 'too_long', tokens: fitted.tokens, most: run.context_tokens };
+  if (fitted.kind === 'drop') return drop(trx, ref, run, turn, fitted.cut);
+  const asking = fitted.kind === 'summarise';
+  if (asking && earlier.failedSummaries >= SUMMARY_ATTEMPTS) {
+    return drop(trx, ref, run, turn, fitted.cut);
+  }
+  const request: ModelRequest = {
+    ...call,
+    messages: fitted.messages,
+    ...(asking ? { maxOutputTokens: fitted.output } : {}),
   };
   const input = estimate(request);
   const at = parts.now();
@@ -65,11 +81,12 @@ export async function openTurn(
   const stoppedLate = whyNotNow(locked);
   if (stoppedLate) return stoppedLate;
   if (locked.step_seq !== run.step_seq) return null;
+  if (locked.handles_through !== run.handles_through) return null;
   if (said.length > 0 && (await hasAttempts(trx, ref, turn))) return null;
 
-  const least = Math.min(LEAST_OUTPUT, run.max_output_tokens);
+  const least = Math.min(LEAST_OUTPUT, request.maxOutputTokens);
   const tightest = remainders[0].micro <= remainders[1].micro ? remainders[0] : remainders[1];
-  const output = Math.min(run.max_output_tokens, affordableOutput(run.model, input, tightest.micro, at));
+  const output = Math.min(request.maxOutputTokens, affordableOutput(run.model, input, tightest.micro, at));
   if (output < least) {
     const need = worstCase(run.model, input, least, at) - tightest.micro;
     await exhausted(trx, ref, locked, tightest, need, at);
@@ -79,20 +96,50 @@ export async function openTurn(
   await reserve(trx, ref.tenant, ref.run, remainders[1].account, {
     id: attempt.id,
     turn,
+    purpose: asking ? 'summary' : 'turn',
     model: run.model,
     reserve: reserved,
     at,
     deadlineAt: attempt.deadlineAt,
   });
-  // A retried call replaces its own text.
-  if (earlier.any) await deleteDeltas(trx, ref, turn);
-  await begin(trx, ref, locked, { turn, attempt: attempt.number, reserved, said });
-  return {
-    kind: 'reserved',
+  const opened = {
     request: { ...request, maxOutputTokens: output },
     reservedMicroUsd: reserved,
     runGrant: run.run_grant,
   };
+  if (asking) {
+    await record(trx, ref.tenant, ref.run, { run: { ...goingOn(locked) } });
+    return { kind: 'summarise', ...opened, cut: fitted.cut };
+  }
+  // A retried call replaces its own text.
+  if (earlier.any) await deleteDeltas(trx, ref, turn);
+  const { handlesThrough } = fitted;
+  await begin(trx, ref, locked, { turn, attempt: attempt.number, reserved, said, handlesThrough });
+  return { kind: 'reserved', ...opened };
+}
+
+/** A summary is asked for so often in one turn; then the turn does without. */
+const SUMMARY_ATTEMPTS = 3;
+/** Turns between two summaries: where they come more often, summing up does not help. */
+const SUMMARY_TURNS = 4;
+
+function mayAskForSummary(run: RunRow, turn: number): boolean {
+  const soon = run.summarised_turn > 0 && turn - run.summarised_turn < SUMMARY_TURNS;
+  // One call for the summary, and one for the turn.
+  return !soon && run.model_calls + 2 <= run.limits.modelCalls;
+}
+
+/** Leaves out what is old without a summary. The turn is to be opened anew then, as where another attempt came first. */
+async function drop(
+  trx: Transaction<Database>,
+  ref: RunRef,
+  seen: RunRow,
+  turn: number,
+  cut: SummaryCut,
+): Promise<null> {
+  const run = await lockRun(trx, ref);
+  if (!run.closed_at && run.step_seq === seen.step_seq) await recordSummary(trx, ref, run, turn, { cut, made: null });
+  return null;
 }
 
 /** Why no model call may begin now; null where one may. */
@@ -106,6 +153,7 @@ function whyNotNow(run: RunRow): OpenedTurn | null {
 interface Attempts {
   readonly any: boolean;
   readonly failed: number;
+  readonly failedSummaries: number;
 }
 
 /** The run's row with the attempts of a turn, in one statement. */
@@ -121,8 +169,17 @@ async function readForTurn(
         eb
           .selectFrom('agent_run_costs')
           .select((of) => [
-            of.fn.countAll<number>().as('all'),
-            of.fn.countAll<number>().filterWhere('state', '!=', 'reserved').as('failed'),
+            of.fn.countAll<number>().filterWhere('purpose', '=', 'turn').as('all'),
+            of.fn
+              .countAll<number>()
+              .filterWhere('purpose', '=', 'turn')
+              .filterWhere('state', '!=', 'reserved')
+              .as('failed'),
+            of.fn
+              .countAll<number>()
+              .filterWhere('purpose', '=', 'summary')
+              .filterWhere('state', '!=', 'reserved')
+              .as('failed_summaries'),
           ])
           .whereRef('agent_run_costs.run_id', '=', 'agent_runs.id')
           .where('turn', '=', turn)
@@ -130,12 +187,12 @@ async function readForTurn(
       (join) => join.onTrue(),
     )
     .select(RUN_COLUMNS)
-    .select(['attempts.all', 'attempts.failed'])
+    .select(['attempts.all', 'attempts.failed', 'attempts.failed_summaries'])
     .where('id', '=', ref.run)
     .executeTakeFirst();
   if (!row) throw notFound(ref);
-  const { all, failed, ...run } = row;
-  return { run, earlier: { any: Number(all) > 0, failed: Number(failed) } };
+  const { all, failed, failed_summaries: summaries, ...run } = row;
+  return { run, earlier: { any: Number(all) > 0, failed: Number(failed), failedSummaries: Number(summaries) } };
 }
 
 async function hasAttempts(trx: Transaction<Database>, ref: RunRef, turn: number): Promise<boolean> {
@@ -156,9 +213,11 @@ async function begin(
     readonly attempt: number;
     readonly reserved: number;
     readonly said: readonly SentMessage[];
+    /** Up to where long results are left out from now on; null: as before. */
+    readonly handlesThrough: number | null;
   },
 ): Promise<void> {
-  const { turn, attempt, reserved, said } = call;
+  const { turn, attempt, reserved, said, handlesThrough } = call;
   const first = run.turns === 0 && run.status === 'pending';
   const last = said.at(-1);
   const data = {
@@ -171,13 +230,23 @@ async function begin(
     steps: stepsOfMessages(turn, said),
     events: [
       ...(first ? [{ kind: 'run.started', data: { model: run.model } } as const] : []),
+      ...(handlesThrough === null
+        ? []
+        : [{ kind: 'context.shortened', turn, data: { how: 'results', through: handlesThrough } } as const]),
       { kind: 'turn.started', turn, data },
     ],
     run: {
-      ...(run.status === 'pending' || run.status === 'budget_exceeded'
-        ? { status: 'running' as const, waits_until: null }
-        : {}),
+      ...(run.status === 'pending' ? { status: 'running' as const, waits_until: null } : goingOn(run)),
       ...(last === undefined ? {} : { messages_read: last.number }),
+      // What stands before the thinking so far is not what it was.
+      ...(handlesThrough === null
+        ? {}
+        : { handles_through: handlesThrough, handles_at: stepsBefore(run) + run.step_seq }),
     },
   });
+}
+
+/** A run that waited for budget waits no more. */
+function goingOn(run: RunRow): RunChange {
+  return run.status === 'budget_exceeded' ? { status: 'running', waits_until: null } : {};
 }

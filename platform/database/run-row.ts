@@ -40,6 +40,7 @@ export const RUN_COLUMNS = [
   'context_tokens',
   'prefix_from',
   'handles_through',
+  'handles_at',
   'summarised_through',
   'summarised_turn',
   'trace_parent',

@@ -15,8 +15,10 @@ export interface StoredMessage {
 /** Content of a `summary` step: what stands in the place of everything up to `through`. */
 export interface StoredSummary {
   readonly through: number;
-  /** What the model made of it; null where it is left out without. */
+  /** What a model made of it; null where none did. */
   readonly text: string | null;
+  /** True where the newer part of it was left out without, and `text` is what an earlier summary said. */
+  readonly gap: boolean;
   /** What users said up to there, as they said it; what had no room is counted. */
   readonly words: readonly string[];
   readonly wordsLeftOut: number;
@@ -48,7 +50,14 @@ export interface UnreadResult {
 /** The row of a run as far as its conversation goes. */
 export type Conversing = Pick<
   RunRow,
-  'tenant' | 'id' | 'earlier_runs' | 'earlier_steps' | 'prefix_from' | 'handles_through' | 'summarised_through'
+  | 'tenant'
+  | 'id'
+  | 'earlier_runs'
+  | 'earlier_steps'
+  | 'prefix_from'
+  | 'handles_through'
+  | 'handles_at'
+  | 'summarised_through'
 >;
 
 /** Steps of the runs before a run's own. */

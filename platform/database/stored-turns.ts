@@ -1,7 +1,7 @@
 import type { Transaction } from 'kysely';
 import type { ToolCallBlock, Usage } from '#domain/conversation.ts';
 import type { Proposal, RunRef, StoredTurn } from '#domain/ports/run-store.ts';
-import type { StoredMessage } from './steps.ts';
+import type { StoredMessage, StoredSummary } from './steps.ts';
 import type { Database } from './tables.ts';
 
 /** What is stored of a turn; null where nothing is. */
@@ -22,14 +22,43 @@ export async function readStored(trx: Transaction<Database>, ref: RunRef, turn: 
     .where('turn', '=', turn)
     .execute();
   const own = attempts.find((attempt) => attempt.attempt_id === message.attempt);
+  const summary = await summaryOf(trx, ref, turn);
   return {
     stop: message.stop,
     proposals: proposalsOf(message.content),
-    costMicroUsd: row.cost_micro_usd ?? 0,
-    tokens: own?.usage ? tokensOf(own.usage) : 0,
+    costMicroUsd: (row.cost_micro_usd ?? 0) + summary.costMicroUsd,
+    tokens: (own?.usage ? tokensOf(own.usage) : 0) + summary.tokens,
+    summaries: summary.summaries,
     // Whichever attempt of the turn it was: the provider bills above what was reserved.
     overage: attempts.some((attempt) => (attempt.settled_micro_usd ?? 0) > attempt.reserved_micro_usd),
   };
+}
+
+/** What the summary made for a turn has cost; nothing where a model was asked for none. */
+export async function summaryOf(
+  trx: Transaction<Database>,
+  ref: RunRef,
+  turn: number,
+): Promise<Pick<StoredTurn, 'costMicroUsd' | 'tokens' | 'summaries' | 'overage'>> {
+  const none = { costMicroUsd: 0, tokens: 0, summaries: 0, overage: false };
+  const step = await trx
+    .selectFrom('agent_run_steps')
+    .select('content')
+    .where('run_id', '=', ref.run)
+    .where('turn', '=', turn)
+    .where('kind', '=', 'summary')
+    .executeTakeFirst();
+  const attempt = (step?.content as StoredSummary | undefined)?.attempt ?? null;
+  if (attempt === null) return none;
+  const cost = await trx
+    .selectFrom('agent_run_costs')
+    .select(['usage', 'reserved_micro_usd', 'settled_micro_usd'])
+    .where('attempt_id', '=', attempt)
+    .executeTakeFirst();
+  if (!cost?.usage) return none;
+  const settled = cost.settled_micro_usd ?? 0;
+  const overage = settled > cost.reserved_micro_usd;
+  return { costMicroUsd: settled, tokens: tokensOf(cost.usage), summaries: 1, overage };
 }
 
 /** The calls of a message, in its order. */

@@ -106,6 +106,7 @@ export interface RunsTable {
   context_tokens: Generated<number>;
   prefix_from: Generated<number>;
   handles_through: Generated<number>;
+  handles_at: Generated<number>;
   summarised_through: Generated<number>;
   summarised_turn: Generated<number>;
   created_at: At;

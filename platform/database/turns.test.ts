@@ -51,6 +51,7 @@ test('a turn is reserved for, stored with its settlement, and found on repeat', 
     proposals: [{ callId: '1.0', providerId: 'toolu_1.0', tool: 'edit_note', argsJson: '{"id":7}', malformed: null }],
     costMicroUsd: 200,
     tokens: 120,
+    summaries: 0,
     overage: false,
   });
   expect(await run.account()).toMatchObject({ reserved_micro_usd: 0, settled_micro_usd: cost });

@@ -1,4 +1,4 @@
-import { type Kysely, sql, type Transaction } from 'kysely';
+import type { Kysely, Transaction } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
 import type { ModelAnswer } from '#domain/ports/model.ts';
 import type { AttemptEnd, RunRef, StoredTurn, TurnStore } from '#domain/ports/run-store.ts';
@@ -12,7 +12,8 @@ import { deleteDeltas, openTurn } from './open-turn.ts';
 import { AgentVersions, lockRun } from './run-row.ts';
 import type { StoredMessage } from './steps.ts';
 import { cutText, storableText } from './storable.ts';
-import { proposalsOf, readStored, textOf, tokensOf } from './stored-turns.ts';
+import { proposalsOf, readStored, summaryOf, textOf, tokensOf } from './stored-turns.ts';
+import { oneMoreCall, storeSummary } from './summaries.ts';
 import type { Database } from './tables.ts';
 import { withTenant } from './tenant.ts';
 
@@ -62,6 +63,9 @@ export function createTurnStore(deps: TurnStoreDeps): TurnStore {
       return stored;
     },
 
+    storeSummary: (ref, turn, attemptId, cut, answer) =>
+      inTenant(ref, (trx) => storeSummary(trx, ref, turn, attemptId, cut, answer)),
+
     endAttempt: (ref, turn, attemptId, end, failure) =>
       inTenant(ref, async (trx) => {
         const { costMicroUsd, first, spent } = await settleEnd(trx, ref, attemptId, end);
@@ -108,12 +112,15 @@ async function store(
   if (already) return already;
 
   const proposals = proposalsOf(answer.content);
+  const tokens = tokensOf(answer.usage);
+  const summary = run.summarised_turn === turn ? await summaryOf(trx, ref, turn) : null;
   const turned: StoredTurn = {
     stop: answer.stop,
     proposals,
-    costMicroUsd: settlement.costMicroUsd,
-    tokens: tokensOf(answer.usage),
-    overage: settlement.overage,
+    costMicroUsd: settlement.costMicroUsd + (summary?.costMicroUsd ?? 0),
+    tokens: tokens + (summary?.tokens ?? 0),
+    summaries: summary?.summaries ?? 0,
+    overage: settlement.overage || (summary?.overage ?? false),
   };
   // Only its cost counts any more: a closed run never changes.
   if (run.closed_at) return turned;
@@ -124,11 +131,7 @@ async function store(
     run: {
       turns: turn,
       active_ms: Math.round(activeMs),
-      model_calls: sql`model_calls + 1`,
-      input_tokens: sql`input_tokens + ${answer.usage.input}`,
-      output_tokens: sql`output_tokens + ${answer.usage.output}`,
-      cache_read_tokens: sql`cache_read_tokens + ${answer.usage.cacheRead}`,
-      cache_write_tokens: sql`cache_write_tokens + ${answer.usage.cacheWrite}`,
+      ...oneMoreCall(answer.usage),
     },
     steps: [
       { kind: 'model_message', turn, content: message, model: answer.model, costMicroUsd: settlement.costMicroUsd },
@@ -145,7 +148,7 @@ async function store(
           calls: proposals.map((call) => ({ id: call.callId, tool: call.tool })),
         },
       },
-      ...turnWarnings(run, turn, { tokens: turned.tokens, activeMs }),
+      ...turnWarnings(run, turn, { tokens, activeMs }),
       ...costWarnings(spent, turn, settlement.costMicroUsd),
     ],
   });

@@ -1,16 +1,19 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { SUMMARY_MARK } from '#domain/context.ts';
 import type { ConversationView } from './conversation.ts';
 import { defineScript, type Script, ScriptError } from './script.ts';
+import { summary } from './scripts/plain.ts';
 
 const MARKER = /^\s*script:\s*([a-z0-9-]+)\s*$/m;
 
 /**
  * The script of a conversation: the one named by a line `script: <name>` in the first user message, else in the system
- * prompt, else the one whose `match` claims it. Throws ScriptError where that is none or more than one.
+ * prompt, else the one whose `match` claims it. A request for a summary is answered by one script for all. Throws ScriptError where that is none or more than one.
  */
 export function choose(scripts: readonly Script[], view: ConversationView): Script {
+  if (view.lastUserText.includes(SUMMARY_MARK)) return summary;
   const named = MARKER.exec(view.firstUserText)?.[1] ?? MARKER.exec(view.system)?.[1];
   const names = scripts.map((script) => script.name).join(', ');
   if (named !== undefined) {

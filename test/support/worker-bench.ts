@@ -53,6 +53,8 @@ export interface SeededRun {
     turn: number,
     more?: { readonly id?: string; readonly number?: number; readonly input?: number },
   ): Promise<Opened>;
+  /** As `open`, with a prompt as long as `estimate` says. */
+  openWith(turn: number, estimate: (request: ModelRequest) => number): Promise<Opened>;
 }
 
 export interface Opened {
@@ -184,6 +186,11 @@ function seededRun(database: Bench['database'], turns: Bench['turns'], ref: RunR
         Object.values(row),
       );
       return digest;
+    },
+    async openWith(turn, estimate) {
+      const id = randomUUID();
+      const attempt = { id, number: 1, deadlineAt: new Date(Date.now() + 60_000) };
+      return { id, opened: await turns.openTurn(ref, turn, attempt, estimate) };
     },
     async open(turn, more = {}) {
       const id = more.id ?? randomUUID();

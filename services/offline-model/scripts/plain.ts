@@ -35,7 +35,8 @@ const plan = defineScript({
 
 /**
  * `turns` turns of one call each (also read from "… 30 turns …" in the message), then an end. `tool` and `args` say
- * which; `vary` names an argument that is the number of the turn, from 1 and over again after `modulo`.
+ * which; `vary` names an argument that is the number of the turn, from 1 and over again after `modulo`. With `thinking`,
+ * it thinks before each.
  */
 const longLoop = defineScript({
   name: 'long-loop',
@@ -43,7 +44,12 @@ const longLoop = defineScript({
     const turns = view.param('turns', Number(/(\d+) turns/.exec(view.firstUserText)?.[1] ?? 10));
     const turn = turnsSpoken(view);
     if (turn >= turns) return { text: `All ${turns} turns are done.` };
-    return { text: `Turn ${turn + 1} of ${turns}.`, calls: [oneCall(view, turn)] };
+    const thinking = view.param('thinking', '');
+    return {
+      ...(thinking === '' ? {} : { thinking }),
+      text: `Turn ${turn + 1} of ${turns}.`,
+      calls: [oneCall(view, turn)],
+    };
   },
 });
 
@@ -107,6 +113,23 @@ const slowStream = defineScript({
     text: 'Slowly but steadily.    '.repeat(view.param('pieces', 600)),
     pace: { firstMs: view.param('firstMs', 0), everyMs: view.param('everyMs', 100) },
   }),
+});
+
+/**
+ * Answers whoever asks for a summary, whatever script the conversation is of: how many messages there are, and the last
+ * thing said. `summary` in the conversation's parameters: `refuse`, `call`, `fail` (with status 500) or `reject` (400).
+ */
+export const summary = defineScript({
+  name: 'summary',
+  answer: (view) => {
+    const how = view.param<string>('summary', '');
+    if (how === 'refuse') return { text: 'I would rather not.', stop: 'refusal' };
+    if (how === 'call') return { calls: [oneCall(view, 0)] };
+    if (how === 'fail') return { fault: { kind: 'status', status: 500, attempts: 'always' } };
+    if (how === 'reject') return { fault: { kind: 'status', status: 400, attempts: 'always' } };
+    const said = view.lastAssistantText.slice(0, 200);
+    return { text: `Summary: ${view.turn} turns, ${view.calls.length} results; the last words were: ${said}` };
+  },
 });
 
 /** In the order of the guide. */

@@ -34,7 +34,10 @@ export async function startRun(
     const earlier = await findEarlier(trx, principal, asked);
     if (earlier !== undefined) return { earlier, given: null };
     const continued = await readContinued(trx, principal, asked);
-    return { earlier, given: narrow(await findAgent(trx, asked.agent, asked.agentHash), asked, continued) };
+    return {
+      earlier,
+      given: narrow(await findAgent(trx, asked.agent, asked.agentHash), asked, continued, deps.knownModels),
+    };
   });
   const begun =
     known.given === null ? { id: known.earlier, outbox: null } : await begin(deps, ctx, tenant, asked, known.given);

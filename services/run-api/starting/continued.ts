@@ -26,6 +26,10 @@ export interface Continued {
   /** What the model was told before the conversation, and with what its thinking went back. */
   readonly agentHash: string;
   readonly prefixFrom: number;
+  /** What its model was no longer shown. */
+  readonly handlesThrough: number;
+  readonly handlesAt: number;
+  readonly summarisedThrough: number;
 }
 
 /**
@@ -84,6 +88,9 @@ export async function readContinued(
     steps: [...run.earlier_steps, run.step_seq],
     agentHash: run.agent_hash,
     prefixFrom: run.prefix_from,
+    handlesThrough: run.handles_through,
+    handlesAt: run.handles_at,
+    summarisedThrough: run.summarised_through,
   };
 }
 

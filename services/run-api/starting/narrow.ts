@@ -3,6 +3,7 @@ import type { AgentDefinition } from '#domain/agent.ts';
 import { StewardError } from '#domain/errors.ts';
 import { lowerLimits, narrowLimits, type RunLimits, type Waits } from '#domain/run.ts';
 import type { ToolDescriptor } from '#domain/tools.ts';
+import type { KnownModel } from '#platform/config/agent-definition.ts';
 import type { AgentsTable, Database } from '#platform/database/tables.ts';
 import type { Continued } from './continued.ts';
 import type { Asked } from './request.ts';
@@ -13,6 +14,8 @@ export interface Given {
   readonly agentHash: string;
   readonly model: string;
   readonly maxOutputTokens: number;
+  /** Tokens of prompt and answer together. */
+  readonly contextTokens: number;
   /** Tool names by catalog. */
   readonly tools: Readonly<Record<string, readonly string[]>>;
   readonly permissions: readonly string[];
@@ -54,7 +57,7 @@ export async function findAgent(trx: Transaction<Database>, name: string, hash: 
  * What the request leaves of the agent, within what the run it continues was given. Throws INVALID_REQUEST where it asks
  * for more than there is.
  */
-export function narrow(row: AgentRow, asked: Asked, continued: Continued | null): Given {
+export function narrow(row: AgentRow, asked: Asked, continued: Continued | null, models: readonly KnownModel[]): Given {
   const definition = row.definition as unknown as AgentDefinition;
   const kept = asked.tools.length === 0 ? null : new Set(asked.tools);
   const had = row.tools.filter((tool) => continued === null || continued.tools[tool.catalog]?.includes(tool.name));
@@ -84,6 +87,7 @@ export function narrow(row: AgentRow, asked: Asked, continued: Continued | null)
     agentHash: row.hash,
     model: definition.model,
     maxOutputTokens: definition.maxOutputTokens,
+    contextTokens: definition.contextTokens ?? windowOf(definition.model, models),
     tools: byCatalog(tools),
     permissions: [...new Set(tools.flatMap((tool) => tool.permissions))].toSorted(),
     resources: resourcesOf(asked, continued),
@@ -107,6 +111,15 @@ function resourcesOf(asked: Asked, continued: Continued | null): readonly string
     );
   }
   return asked.resources.length === 0 ? had : asked.resources;
+}
+
+/** Throws MODEL_UNKNOWN for a model that was taken out since the agent was applied. */
+function windowOf(id: string, models: readonly KnownModel[]): number {
+  const model = models.find((known) => known.id === id);
+  if (model !== undefined) return model.contextWindow;
+  throw new StewardError('MODEL_UNKNOWN', `Model "${id}" is not known any more. Apply the agent with another one.`, {
+    details: { model: id },
+  });
 }
 
 function byCatalog(tools: readonly ToolDescriptor[]): Record<string, string[]> {
