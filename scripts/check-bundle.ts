@@ -5,20 +5,7 @@ import type { CheckResult } from './check-kit.ts';
 const ENTRY = 'workflows/index.ts';
 
 /** What Temporal may replay: the workflow side of the SDK and what that is made of. */
-const ALLOWED = new Set([
-  '@opentelemetry/api',
-  '@opentelemetry/core',
-  '@opentelemetry/resources',
-  '@opentelemetry/sdk-trace',
-  '@opentelemetry/sdk-trace-base',
-  '@opentelemetry/semantic-conventions',
-  '@temporalio/common',
-  '@temporalio/interceptors-opentelemetry-v2',
-  '@temporalio/workflow',
-  'long',
-  'ms',
-  'nexus-rpc',
-]);
+const ALLOWED = new Set(['@temporalio/common', '@temporalio/workflow', 'long', 'ms', 'nexus-rpc']);
 
 /** The workflow bundle builds, and holds nothing but our workflows, domain and the workflow side of the SDK. */
 export async function checkBundle(root: string): Promise<CheckResult> {

@@ -37,12 +37,7 @@ export const zones: readonly Zone[] = [
   {
     files: /^(workflows)\//,
     own: ['$1', 'domain'],
-    packages: [
-      '@temporalio/workflow',
-      '@temporalio/common',
-      '@temporalio/interceptors-opentelemetry-v2/lib/workflow',
-      '@temporalio/interceptors-opentelemetry-v2/lib/workflow-interceptors',
-    ],
+    packages: ['@temporalio/workflow', '@temporalio/common'],
     builtins: [],
     reason: 'workflows are replayed: domain and the deterministic parts of the Temporal SDK only',
   },

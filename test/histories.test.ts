@@ -5,7 +5,6 @@ import { beforeAll, expect, test } from '@jest/globals';
 import { historyFromJSON } from '@temporalio/common/lib/proto-utils.js';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
-import { tracingPlugin } from '#platform/telemetry/temporal.ts';
 import { workflowBundle } from '#services/worker/bundle.ts';
 
 Runtime.install({ logger: new DefaultLogger('ERROR') });
@@ -27,11 +26,7 @@ beforeAll(async () => {
 
 async function replay(file: string): Promise<void> {
   const json: unknown = JSON.parse(await readFile(join(FOLDER, file), 'utf8'));
-  await Worker.runReplayHistory(
-    { workflowBundle: { codePath }, plugins: [tracingPlugin('replay')] },
-    historyFromJSON(json),
-    'run/replayed',
-  );
+  await Worker.runReplayHistory({ workflowBundle: { codePath } }, historyFromJSON(json), 'run/replayed');
 }
 
 const compatible = manifest.filter((entry) => !entry.file.includes('incompatible'));

@@ -24,8 +24,6 @@ interface WarnLog {
   warn(fields: object, message: string): void;
 }
 
-type Env = Readonly<Record<string, string | undefined>>;
-
 /** Spans of one request to the collector. */
 const MOST_SPANS = 512;
 const CLOSE_MS = 3_000;
@@ -35,9 +33,9 @@ const SAID_AGAIN_MS = 60_000;
  * Tracing over OTLP. Endpoint, headers, certificates, timeout, queue, sampler and resource attributes are read from
  * OpenTelemetry's own variables. A collector that is away costs spans, and never a call.
  */
-export function openOtlp(service: string, log: WarnLog, env: Env): Tracing {
+export function openOtlp(service: string, log: WarnLog): Tracing {
   const resource = resourceOf(service);
-  const sampler = samplerOf(env);
+  const sampler = samplerOf();
   const said = tellOfFailures(new OTLPTraceExporter(), log);
   const provider = new BasicTracerProvider({
     resource,
@@ -104,7 +102,8 @@ function contextOf(parent: TraceParent | undefined): Context {
   });
 }
 
-function samplerOf(env: Env): Sampler {
+function samplerOf(): Sampler {
+  const { env } = process;
   const name = env.OTEL_TRACES_SAMPLER || 'parentbased_always_on';
   const root = rootSampler(name.replace(/^parentbased_/, ''), env.OTEL_TRACES_SAMPLER_ARG);
   return name.startsWith('parentbased_') ? new ParentBasedSampler({ root }) : root;

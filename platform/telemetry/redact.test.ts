@@ -67,6 +67,7 @@ test('secrets are known by the names of their variables', () => {
     SMTP_PASSWORD: 'short',
     PATH: '/usr/bin',
   };
+  expect(secretsOf({ OTEL_EXPORTER_OTLP_HEADERS: 'api-key=abcdefgh-3,x=1' })).toEqual(['abcdefgh-3']);
   expect(secretsOf(env)).toEqual(['abcdefgh-1', 'abcdefgh-2']);
 });
 

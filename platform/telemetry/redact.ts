@@ -118,11 +118,13 @@ const SECRETS: readonly (readonly [RegExp, string])[] = [
 const SECRET_NAME = /(_KEY|TOKEN|PASSWORD|SECRET)$/;
 const SHORTEST_SECRET = 8;
 
-/** The values of environment variables that are secrets by their name. */
+/** The values of environment variables that are secrets by their name, and of headers that stand in one. */
 export function secretsOf(env: Readonly<Record<string, string | undefined>>): string[] {
-  return Object.entries(env).flatMap(([name, value]) =>
-    SECRET_NAME.test(name) && value !== undefined && value.length >= SHORTEST_SECRET ? [value] : [],
-  );
+  const values = Object.entries(env).flatMap(([name, value = '']) => {
+    if (SECRET_NAME.test(name)) return [value];
+    return name.endsWith('_HEADERS') ? value.split(',').map((header) => header.replace(/^[^=]*=/, '')) : [];
+  });
+  return values.filter((value) => value.length >= SHORTEST_SECRET);
 }
 
 /** Keeps secrets out of a finished line, and its length within bounds; a line that is cut says so and keeps its ids. */

@@ -35,8 +35,8 @@ export function tracing(): Tracing | null {
 export async function startTracing(
   service: string,
   log: { warn(fields: object, message: string): void },
-  env: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<void> {
+  const { env } = process;
   const endpoint = env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT || env.OTEL_EXPORTER_OTLP_ENDPOINT;
   const off = env.OTEL_SDK_DISABLED?.toLowerCase() === 'true' || env.OTEL_TRACES_EXPORTER === 'none';
   if (!endpoint || off) return;
@@ -46,7 +46,7 @@ export async function startTracing(
   }
   // Loaded only where it is used: it makes a start slower.
   const { openOtlp } = await import('./otlp.ts');
-  current = openOtlp(service, log, env);
+  current = openOtlp(service, log);
 }
 
 /** Ends tracing: what is left is handed over, for three seconds at most. */

@@ -8,7 +8,6 @@ import type { RunActivities } from '#domain/ports/run-activities.ts';
 import { RUN_TASK_QUEUE, RUN_WORKFLOW, type RunOutput, type RunStateView } from '#domain/run-workflow.ts';
 import { Answer } from '#gen/steward/guard/v1/approval_service_pb.ts';
 import { ApprovalState, type JudgedCall } from '#gen/steward/guard/v1/guard_service_pb.ts';
-import { tracingPlugin } from '#platform/telemetry/temporal.ts';
 import { connectTemporal, type Temporal } from '#platform/temporal/client.ts';
 import { buildBundle } from '#services/worker/bundle.ts';
 import { stewardErrorOf } from '#test/support/errors.ts';
@@ -89,7 +88,6 @@ beforeAll(async () => {
     namespace: server.namespace,
     taskQueue: RUN_TASK_QUEUE,
     workflowBundle: { code: await buildBundle() },
-    plugins: [tracingPlugin('test')],
     activities,
   });
   working = worker.run();

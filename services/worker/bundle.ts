@@ -3,7 +3,6 @@ import { glob, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode } from '@temporalio/worker';
-import { workflowInterceptorModules } from '#platform/telemetry/temporal.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -17,7 +16,7 @@ const FRAMES = 2;
 export async function buildBundle(): Promise<string> {
   const { code } = await bundleWorkflowCode({
     workflowsPath: join(ROOT, 'workflows/index.ts'),
-    workflowInterceptorModules: workflowInterceptorModules(),
+    workflowInterceptorModules: [join(ROOT, 'workflows/interceptors.ts')],
     logger: {
       log() {},
       trace() {},
@@ -49,7 +48,7 @@ export async function workflowBundle(prebuilt: string | undefined): Promise<stri
 
 async function sourceHash(): Promise<string> {
   const hash = createHash('sha256');
-  const files: string[] = ['package-lock.json', 'platform/telemetry/temporal.ts', 'services/worker/bundle.ts'];
+  const files: string[] = ['package-lock.json', 'services/worker/bundle.ts'];
   for await (const file of glob('{workflows,domain}/**/*.ts', { cwd: ROOT })) files.push(file);
   for (const file of files.toSorted()) {
     hash.update(file).update(await readFile(join(ROOT, file)));

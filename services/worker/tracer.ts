@@ -1,4 +1,3 @@
-import type { Logger } from 'pino';
 import type { RunRef } from '#domain/ports/run-store.ts';
 import type { TraceStore } from '#platform/database/traces.ts';
 import { readTraceParent, traceIdOf } from '#platform/telemetry/trace.ts';
@@ -7,7 +6,7 @@ import type { Tracing } from '#platform/telemetry/tracing.ts';
 export interface TracerDeps {
   readonly store: TraceStore;
   readonly tracing: Pick<Tracing, 'samples' | 'exportRun'>;
-  readonly log: Pick<Logger, 'warn'>;
+  readonly log: { warn(fields: object, message: string): void };
 }
 
 /** Tells of runs, behind them: nothing that a run does waits for it. */

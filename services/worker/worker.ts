@@ -26,7 +26,6 @@ import { withTenant } from '#platform/database/tenant.ts';
 import { createTurnStore } from '#platform/database/turns.ts';
 import { createUndoStore } from '#platform/database/undos.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
-import { tracingPlugin } from '#platform/telemetry/temporal.ts';
 import type { Temporal } from '#platform/temporal/client.ts';
 import { deliver } from '#platform/temporal/outbox.ts';
 import { activityIds } from './activity-ids.ts';
@@ -146,7 +145,6 @@ export async function startWorkers(
       version: { deploymentName: 'steward', buildId: await buildIdOf(options.bundle) },
       useWorkerVersioning: false as const,
     },
-    plugins: [tracingPlugin('steward-worker')],
     interceptors: { activity: [activityIds((ref) => parts.tracer?.note(ref))] },
     shutdownGraceTime: options.graceMs,
     shutdownForceTime: options.graceMs + 15_000,

@@ -8,7 +8,6 @@ import { workflowIdOf } from '#domain/ids.ts';
 import type { CloseRunInput, JudgedCall, RunActivities, ThinkResult } from '#domain/ports/run-activities.ts';
 import { DEFAULT_LIMITS, DEFAULT_WAITS } from '#domain/run.ts';
 import { type RunInput, type RunOutput, type RunStateView, STATE_QUERY } from '#domain/run-workflow.ts';
-import { tracingPlugin } from '#platform/telemetry/temporal.ts';
 import { connectTemporal, type Temporal } from '#platform/temporal/client.ts';
 import { workflowBundle } from '#services/worker/bundle.ts';
 import { testTemporal } from './temporal.ts';
@@ -149,7 +148,6 @@ async function startWorker(server: RunningTemporal, codePath: string, activities
     connection,
     namespace: server.namespace,
     workflowBundle: { codePath },
-    plugins: [tracingPlugin('steward-worker')],
     taskQueue: QUEUE,
     activities,
     maxHeartbeatThrottleInterval: '200ms',
