@@ -3,6 +3,8 @@ import type { Temporal } from '#platform/temporal/client.ts';
 
 /** What a workflow's history holds, over all its executions. */
 export interface HistorySize {
+  /** Of the chain: one, and one more for every continue-as-new. */
+  readonly executions: number;
   /** As Temporal counts them. */
   readonly bytes: number;
   readonly events: number;
@@ -30,7 +32,8 @@ export async function historyOf(temporal: Temporal, workflowId: string): Promise
   let events = 0;
   const last = await describe(temporal, workflowId, undefined);
   let runId: string | undefined = last.firstRunId || last.execution?.runId || undefined;
-  for (let execution = 0; runId !== undefined && execution < LONGEST_CHAIN; execution += 1) {
+  let executions = 0;
+  for (; runId !== undefined && executions < LONGEST_CHAIN; executions += 1) {
     const here: string = runId;
     const info = await describe(temporal, workflowId, here);
     bytes += Number(info.historySizeBytes ?? 0);
@@ -50,6 +53,7 @@ export async function historyOf(temporal: Temporal, workflowId: string): Promise
     }
   }
   return {
+    executions,
     bytes,
     events,
     ms: (times.at(-1) ?? 0) - (times[0] ?? 0),

@@ -11,7 +11,7 @@ import type { MeasuredRun } from './turns.ts';
 export function report(figures: BenchFigures, measured: Measured, options: BenchOptions): readonly string[] {
   const lengths = Object.keys(figures.turns);
   const byLength = (name: keyof TurnFigures) => lengths.map((turns) => text(figures.turns[turns]?.[name]));
-  const further = (name: Exclude<keyof TurnFigures, 'modelMsPerTurn'>) => text(figures.marginal?.[name]);
+  const further = (name: Exclude<keyof TurnFigures, 'modelMsPerTurn' | 'executions'>) => text(figures.marginal?.[name]);
   const { ratios, cancels } = figures;
   return [
     '',
@@ -22,6 +22,7 @@ export function report(figures: BenchFigures, measured: Measured, options: Bench
       ['A turn of Steward, in a run of', ...lengths, 'a further one'],
       ['  milliseconds', ...byLength('msPerTurn'), further('msPerTurn')],
       ['    of them the offline model', ...byLength('modelMsPerTurn'), ''],
+      ['  executions of the workflow, in all', ...byLength('executions'), ''],
       ['  history, bytes', ...byLength('historyBytesPerTurn'), further('historyBytesPerTurn')],
       ['  history, events', ...byLength('eventsPerTurn'), further('eventsPerTurn')],
       ['  transactions that write', ...byLength('stateWritesPerTurn'), further('stateWritesPerTurn')],

@@ -29,7 +29,7 @@ export interface BenchFigures {
   /** CPU of all processes together, in the runs that are compared; zero off Linux. */
   readonly cpuMsPerTurn: number | null;
   /** What one further turn costs: the difference between the longest and the shortest run, by turn. */
-  readonly marginal: Omit<TurnFigures, 'modelMsPerTurn'> | null;
+  readonly marginal: Omit<TurnFigures, 'modelMsPerTurn' | 'executions'> | null;
   /** The milliseconds of a turn of Steward's to those of the loops. */
   readonly ratios: {
     readonly bareTemporal: number | null;
@@ -47,6 +47,8 @@ export interface BenchFigures {
 }
 
 export interface TurnFigures {
+  /** Of the workflow, in all: one, and one more for every continue-as-new. */
+  readonly executions: number | null;
   readonly msPerTurn: number | null;
   readonly historyBytesPerTurn: number | null;
   readonly eventsPerTurn: number | null;
@@ -75,6 +77,7 @@ interface CancelFigures {
 /** Totals of one run of so many turns, as medians over the rounds. */
 interface Totals {
   readonly turns: number;
+  readonly executions: number;
   readonly ms: number;
   readonly modelMs: number;
   readonly bytes: number;
@@ -160,6 +163,7 @@ function totalsOf(measured: Measured, turns: number): Totals {
   const counted = measured.counted.get(turns);
   return {
     turns,
+    executions: median(runs.map((run) => run.history.executions)),
     ms: median(runs.map((run) => run.msPerTurn)) * turns,
     modelMs: median(runs.map((run) => run.modelMsPerTurn)) * turns,
     bytes: median(runs.map((run) => run.history.bytes)),
@@ -175,6 +179,7 @@ function totalsOf(measured: Measured, turns: number): Totals {
 
 function perTurn(totals: Totals, turns: number): TurnFigures {
   return {
+    executions: rounded(totals.executions),
     msPerTurn: rounded(totals.ms / turns),
     historyBytesPerTurn: rounded(totals.bytes / turns, 0),
     eventsPerTurn: rounded(totals.events / turns, 2),
@@ -194,7 +199,7 @@ function marginalOf(totals: readonly Totals[]): BenchFigures['marginal'] {
   const between = Object.fromEntries(
     Object.entries(last).map(([name, value]) => [name, value - first[name as keyof Totals]]),
   ) as unknown as Totals;
-  const { modelMsPerTurn: _, ...figures } = perTurn(between, between.turns);
+  const { modelMsPerTurn: _, executions: __, ...figures } = perTurn(between, between.turns);
   return figures;
 }
 
