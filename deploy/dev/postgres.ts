@@ -61,6 +61,8 @@ export interface RunningPostgres {
   readonly port: number;
   /** external: DATABASE_URL; adopted: left running by a killed launcher; started: by this call. */
   readonly source: 'external' | 'adopted' | 'started';
+  /** Of the server's first process, where it is not external. */
+  readonly pid?: number;
   /** Resolves when it ends, asked or not; never for an external one. */
   readonly exited: Promise<ExitInfo>;
   /** Ends what was started or adopted and waits for it; data is kept. Safe to repeat. */
@@ -145,7 +147,8 @@ async function start(options: PostgresOptions, launch: Launch): Promise<RunningP
     throw error;
   }
   const stop = () => child.stop(STOP);
-  return { url: urlOf(port, password, DATABASE), port, source: 'started', exited: child.exited, stop };
+  const { pid, exited } = child;
+  return { url: urlOf(port, password, DATABASE), port, source: 'started', pid, exited, stop };
 }
 
 /** Takes over a live server of our data directory if it is as we would start it; else undefined. */
@@ -159,6 +162,7 @@ async function adopt(left: Postmaster, launch: Launch): Promise<RunningPostgres 
     url: urlOf(port, password, DATABASE),
     port,
     source: 'adopted',
+    pid: left.pid,
     exited: whenGone(left).then(() => ({ code: null, signal: null })),
     stop: async () => {
       if (!(await endProcess(left, STOP))) {

@@ -11,9 +11,9 @@ import { type RunningService, startService, stopLeftovers } from './processes.ts
 import { type OnProgress, withProgress } from './progress.ts';
 import { prepareDatabase, urlFor } from './schema.ts';
 import { CATALOGS, catalogAudience, DEV_AUDIENCE, DEV_ISSUER, type DevSecrets, openSecrets, ROLES } from './secrets.ts';
-import { startTemporal } from './temporal.ts';
-import { findTemporal } from './temporal-binary.ts';
-import { readTemporalDev } from './temporal-config.ts';
+import { type RunningTemporal, startTemporal } from './temporal.ts';
+import { findTemporal, type TemporalSource } from './temporal-binary.ts';
+import { readTemporalDev, temporalPorts } from './temporal-config.ts';
 
 /** Steward's own processes, and the variables that move their ports. */
 export const SERVICES = {
@@ -28,6 +28,8 @@ export const SERVICES = {
 } as const satisfies Record<string, PortSpec | null>;
 
 export type ServiceName = keyof typeof SERVICES;
+/** What Steward's processes keep their state in. */
+export type ServerName = 'postgres' | 'temporal';
 
 const ENTRIES: Readonly<Record<ServiceName, string>> = {
   'offline-model': 'services/offline-model/main.ts',
@@ -69,8 +71,10 @@ export interface Stack {
   service(name: ServiceName): RunningService;
   /** Starts a service that has ended, or was ended, again: same port, same environment. */
   restart(name: ServiceName): Promise<RunningService>;
-  /** Ends Postgres and starts it again on the same data and port, as an operator's restart would. */
-  restartDatabase(): Promise<void>;
+  /** The running Postgres or Temporal; without a pid where an address replaces it. */
+  server(name: ServerName): { readonly pid?: number; readonly exited: Promise<unknown> };
+  /** Ends Postgres or Temporal, if it still runs, and starts it again on the same data and ports. */
+  restartServer(name: ServerName): Promise<void>;
   /** Resolves with the name of the first process that ends unasked. */
   readonly lost: Promise<string>;
   /** Ends everything that was started; data is kept. Safe to repeat. */
@@ -122,11 +126,14 @@ async function bringUp(
 
   let database: RunningPostgres | undefined;
   undo.push(async () => database?.stop());
+  let orchestrator: RunningTemporal | undefined;
+  let temporalSource: TemporalSource | undefined;
+  undo.push(async () => orchestrator?.stop());
   const [temporal, postgres] = await both(
     (async () => {
       const source = await findTemporal({ paths, dev, env, onProgress, signal });
       const running = await startTemporal({ paths, dev, source, env, onProgress, signal });
-      undo.push(() => running.stop());
+      [orchestrator, temporalSource] = [running, source];
       return running;
     })(),
     (async () => {
@@ -193,7 +200,8 @@ async function bringUp(
       if (!ending && still()) lost.resolve(name);
     });
   };
-  watch('temporal', temporal.exited, () => true);
+  const watchTemporal = (current: RunningTemporal) => watch('temporal', current.exited, () => orchestrator === current);
+  watchTemporal(temporal);
   const watchDatabase = (current: RunningPostgres) => watch('postgres', current.exited, () => database === current);
   watchDatabase(postgres);
   const start = async (name: ServiceName): Promise<RunningService> => {
@@ -256,13 +264,29 @@ async function bringUp(
       await before?.stop();
       return start(name);
     },
-    async restartDatabase() {
-      const before = database;
-      database = undefined;
+    server: (name) => (name === 'postgres' ? (database ?? postgres) : (orchestrator ?? temporal)),
+    async restartServer(name) {
+      if (name === 'postgres') {
+        const before = database;
+        database = undefined;
+        await before?.stop();
+        const again = { ...env, [POSTGRES_PORT.variable]: String(postgres.port) };
+        database = await startPostgres({ paths, env: again, onProgress });
+        watchDatabase(database);
+        return;
+      }
+      const before = orchestrator;
+      orchestrator = undefined;
       await before?.stop();
-      const again = { ...env, [POSTGRES_PORT.variable]: String(postgres.port) };
-      database = await startPostgres({ paths, env: again, onProgress });
-      watchDatabase(database);
+      if (!temporalSource) throw new Error('Temporal was not started');
+      const { grpc, ui } = temporalPorts(dev);
+      const again = {
+        ...env,
+        [grpc.variable]: new URL(`http://${temporal.address}`).port,
+        [ui.variable]: new URL(temporal.uiUrl ?? 'http://-').port,
+      };
+      orchestrator = await startTemporal({ paths, dev, source: temporalSource, env: again, onProgress });
+      watchTemporal(orchestrator);
     },
     lost: lost.promise,
     stop,

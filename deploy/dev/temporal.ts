@@ -40,6 +40,8 @@ export interface RunningTemporal {
   /** Base address of Temporal's own Web UI; undefined where an external one does not say. */
   readonly uiUrl: string | undefined;
   readonly source: 'external' | 'started';
+  /** Of what was started here. */
+  readonly pid?: number;
   /** Resolves when it ends, asked or not; never for an external one. */
   readonly exited: Promise<ExitInfo>;
   /** Ends what was started and waits for it; data is kept. Safe to repeat. */
@@ -83,6 +85,7 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
     namespace: dev.namespace,
     uiUrl: `http://${LOOPBACK}:${ui}`,
     source: 'started',
+    pid: child.pid,
     exited: child.exited,
     stop: () => child.stop(STOP),
   };

@@ -4,6 +4,12 @@ import { type ErrorCode, isStewardError, StewardError } from '#domain/errors.ts'
 import { type PrivateJwk, toPrivateJwk } from './key-pair.ts';
 import { CLOCK_TOLERANCE_S } from './tokens.ts';
 
+/**
+ * Seconds by which the signer's clock may be ahead. The signature says who has made a claim; that it seems to come from
+ * the future says only that clocks differ, and refusing it would end runs. What has expired is refused all the same.
+ */
+const EARLY_S = 90;
+
 /** One kind of JWT that Steward signs for itself: its type keeps it from standing in for any other kind. */
 export interface Kind<Claims> {
   /** What messages call it: `run grant`. */
@@ -88,7 +94,7 @@ function standingOf(kind: Kind<unknown>, payload: JWTPayload, now: Date): Standi
   if (typeof aud !== 'string' || typeof sub !== 'string' || sub === '' || typeof jti !== 'string' || jti === '') {
     throw new StewardError(kind.invalid, `The ${kind.name} is not valid: aud, sub or jti.`);
   }
-  if (typeof iat !== 'number' || typeof exp !== 'number' || iat > seconds(now) + CLOCK_TOLERANCE_S || exp < iat) {
+  if (typeof iat !== 'number' || typeof exp !== 'number' || iat > seconds(now) + EARLY_S || exp < iat) {
     throw new StewardError(kind.invalid, `The ${kind.name} is not valid: iat or exp.`);
   }
   return { audience: aud, subject: sub, id: jti, issuedAt: new Date(iat * 1000), expiresAt: new Date(exp * 1000) };
@@ -97,7 +103,8 @@ function standingOf(kind: Kind<unknown>, payload: JWTPayload, now: Date): Standi
 const REGISTERED: ReadonlySet<string> = new Set(['iss', 'aud', 'sub', 'jti', 'iat', 'exp']);
 
 /**
- * Verifies one kind: EdDSA only, type, issuer, audience, times with 5 s of tolerance, and claims that fit exactly.
+ * Verifies one kind: EdDSA only, type, issuer, audience, expiry with 5 s of tolerance, issue with 90 s, and claims that
+ * fit exactly.
  * Throws the kind's codes; UNAVAILABLE where the keys cannot be had.
  */
 export async function verifyClaims<Claims>(

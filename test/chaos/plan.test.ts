@@ -3,7 +3,8 @@ import { randomOf } from '#bench/figures.ts';
 import { planOf } from './plan.ts';
 import { POINTS, TARGETS } from './points.ts';
 
-const plan = (runs: number, kills: number, seed = 1) => planOf({ runs, kills, late: 3 }, randomOf(seed));
+const plan = (runs: number, kills: number, seed = 1, servers = 0) =>
+  planOf({ runs, kills, servers, late: 3 }, randomOf(seed));
 const names = (of: ReturnType<typeof plan>) => of.kills.map(({ target, point }) => `${target} ${point}`).sort();
 
 test('a seed repeats a plan, another one changes it', () => {
@@ -45,6 +46,13 @@ test('kills come while there is work, those at a start before a start', () => {
   for (const { at } of atStart) expect(at).toBeLessThan(Math.max(...starts));
 });
 
+test('Postgres and Temporal are killed in turn, within the number of kills', () => {
+  const killed = names(plan(20, 20, 1, 3));
+  expect(killed.filter((name) => name === 'postgres null')).toHaveLength(2);
+  expect(killed.filter((name) => name === 'temporal null')).toHaveLength(1);
+  expect(killed).toHaveLength(20);
+});
+
 test('one run and no kills make a plan too', () => {
-  expect(planOf({ runs: 1, kills: 0, late: 0 }, randomOf(1))).toEqual({ kills: [], starts: [0], late: [] });
+  expect(planOf({ runs: 1, kills: 0, servers: 0, late: 0 }, randomOf(1))).toEqual({ kills: [], starts: [0], late: [] });
 });

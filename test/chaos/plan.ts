@@ -1,9 +1,10 @@
 import { shuffled } from '#bench/figures.ts';
-import { POINTS, TARGETS, type Target } from './points.ts';
+import type { ServerName } from '#deploy/dev/stack.ts';
+import { POINTS, SERVERS, TARGETS, type Target } from './points.ts';
 
 /** One process that is to be killed: at a point, or where null, wherever it is. */
 export interface PlannedKill {
-  readonly target: Target;
+  readonly target: Target | ServerName;
   readonly point: string | null;
   /** Share of all effects that must be done first: what counts is the runs' progress, not the machine's speed. */
   readonly at: number;
@@ -44,17 +45,22 @@ function everyAim(): readonly Aim[] {
 
 /** Which processes are killed, where and when: the same for the same seed. */
 export function planOf(
-  options: { readonly runs: number; readonly kills: number; readonly late: number },
+  options: { readonly runs: number; readonly kills: number; readonly servers: number; readonly late: number },
   random: () => number,
 ): Plan {
-  const { runs, kills, late } = options;
+  const { runs, kills, servers, late } = options;
   const atOnce = Math.ceil(runs / 2);
   const starts = Array.from({ length: runs }, (_, run) =>
     run < atOnce ? 0 : (LAST_START * (run - atOnce + 1)) / (runs - atOnce),
   );
   const aims = [...FIRST];
-  while (aims.length < kills) aims.push(...shuffled(everyAim(), random));
-  const chosen = shuffled(aims.slice(0, kills), random);
+  const processes = kills - servers;
+  while (aims.length < processes) aims.push(...shuffled(everyAim(), random));
+  const far = Array.from(
+    { length: servers },
+    (_, index): Aim => ({ target: SERVERS[index % 2] ?? 'postgres', point: null }),
+  );
+  const chosen = shuffled([...aims.slice(0, processes), ...far], random);
   const atStart = chosen.filter(({ target, point }) => target === 'run-api' && point !== null);
   const later = chosen.filter((aim) => !atStart.includes(aim));
   return {

@@ -1,5 +1,7 @@
 /** The processes that are killed. */
 export const TARGETS = ['worker', 'guard', 'projects', 'messaging', 'run-api'] as const;
+/** The servers that the others keep their state in. They are killed wherever they are. */
+export const SERVERS = ['postgres', 'temporal'] as const;
 /** With those that other suites kill. */
 export type Target = (typeof TARGETS)[number] | 'orders';
 
@@ -40,3 +42,19 @@ export type Sabotage = (typeof SABOTAGES)[number];
 /** Variables that tell the suite's own processes what to do. */
 export const FOLDER_VARIABLE = 'CHAOS_FOLDER';
 export const SABOTAGE_VARIABLE = 'CHAOS_SABOTAGE';
+/** Milliseconds by which a process's clock is ahead; negative: behind. */
+export const CLOCK_VARIABLE = 'CHAOS_CLOCK_MS';
+/** Share of the notifications of Postgres that never reach a process. */
+export const DROP_VARIABLE = 'CHAOS_DROP_NOTIFIES';
+/** In the suite's folder: a byte for each of them. */
+export const DROPPED_FILE = 'dropped';
+
+/** How far each process's clock is off, as a share of the suite's skew. */
+export const SKEWS: Readonly<Record<Target, number>> = {
+  worker: -0.5,
+  guard: 1,
+  projects: -1,
+  messaging: 0.5,
+  orders: 0,
+  'run-api': 0,
+};

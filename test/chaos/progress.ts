@@ -40,7 +40,8 @@ export class Progress {
   /** Looks until all runs are closed; false where everything was over before. */
   async untilClosed(): Promise<boolean> {
     while (!this.#over.aborted) {
-      await this.#look();
+      // The database is one of those that are killed.
+      await this.#look().catch(() => undefined);
       if (this.closed >= this.runs) return true;
       await sleep(LOOK_MS);
     }

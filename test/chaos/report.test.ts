@@ -23,6 +23,7 @@ const found = {
   watched: [],
   crashes: [],
   mailsRepeated: 0,
+  dropped: 0,
   seconds: 5,
 };
 const figures = figuresOf(found);

@@ -17,6 +17,8 @@ export interface Found {
   readonly watched: readonly Watched[];
   readonly crashes: readonly string[];
   readonly mailsRepeated: number;
+  /** Notifications that never reached a process. */
+  readonly dropped: number;
   readonly seconds: number;
 }
 
@@ -27,6 +29,9 @@ export function figuresOf(found: Found) {
   const { options, count, kills, recoveries, watched } = found;
   const { completed, effectsExpected, effectsFound, duplicated, lost, unknown, stuck } = count;
   const back = recoveries.map(({ backToStep }) => backToStep);
+  const servers = kills.flatMap(({ target, at, readyAt }) =>
+    (target === 'postgres' || target === 'temporal') && readyAt !== null ? [readyAt - at] : [],
+  );
   const whole = recoveries.map(({ killToStep }) => killToStep);
   return {
     runs: options.runs,
@@ -53,15 +58,19 @@ export function figuresOf(found: Found) {
     mailsRepeated: found.mailsRepeated,
     watchErrors: watched.reduce((sum, { wrong }) => sum + wrong, 0),
     crashes: found.crashes.length,
-    killsBy: killsBy(kills),
+    clockSkewMs: options.skewMs * 2,
+    notifiesDropped: found.dropped,
+    serverBackMsP99: rounded(percentile(servers, 99), 0),
+    targets: killsBy(kills, ({ target }) => target),
+    killsBy: killsBy(kills, ({ target, point }) => `${target} ${point ?? 'anywhere'}`),
     seconds: found.seconds,
   };
 }
 
-function killsBy(kills: readonly Kill[]): Readonly<Record<string, number>> {
+function killsBy(kills: readonly Kill[], nameOf: (kill: Kill) => string): Readonly<Record<string, number>> {
   const by: Record<string, number> = {};
-  for (const { target, point } of kills) {
-    const name = `${target} ${point ?? 'anywhere'}`;
+  for (const kill of kills) {
+    const name = nameOf(kill);
     by[name] = (by[name] ?? 0) + 1;
   }
   return Object.fromEntries(Object.entries(by).sort(([a], [b]) => a.localeCompare(b)));
@@ -123,6 +132,9 @@ export function report(figures: Figures, found: Found): readonly string[] {
       ['  mails handed over again and dropped there', text(figures.mailsRepeated)],
       [`${figures.kills} kills, ${figures.killsInFlight} of them with something in flight`, ''],
       ...Object.entries(figures.killsBy).map(([name, number]) => [`  ${name}`, String(number)]),
+      ['Clocks apart, ms', String(figures.clockSkewMs)],
+      ['Notifications lost', String(figures.notifiesDropped)],
+      ['Postgres or Temporal killed to serving again, ms, p99', text(figures.serverBackMsP99)],
       [`${workers} killed workers were at runs`, text(figures.recoveries)],
       ['  worker back to first new event, ms, p50', text(figures.recoveryMsP50)],
       ['  p99', text(figures.recoveryMsP99)],

@@ -35,6 +35,7 @@ export async function strike(on: Strike): Promise<void> {
 
 async function strikeOne(on: Strike, { target, point }: PlannedKill): Promise<void> {
   const { control, supervisor, progress } = on;
+  if (target === 'postgres' || target === 'temporal') return await supervisor.killServer(target);
   const { pid } = await supervisor.up(target);
   if (point !== null) {
     control.arm(target, point);

@@ -1,3 +1,4 @@
+import { existsSync, statSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +10,16 @@ import { gather } from './evidence.ts';
 import type { ChaosOptions } from './options.ts';
 import { type Around, approve, startRun, type Watched, watchAll } from './people.ts';
 import { planOf } from './plan.ts';
-import { FOLDER_VARIABLE, SABOTAGE_VARIABLE, TARGETS } from './points.ts';
+import {
+  CLOCK_VARIABLE,
+  DROP_VARIABLE,
+  DROPPED_FILE,
+  FOLDER_VARIABLE,
+  SABOTAGE_VARIABLE,
+  SKEWS,
+  TARGETS,
+  type Target,
+} from './points.ts';
 import { type Control, openControl } from './probe.ts';
 import { Progress } from './progress.ts';
 import { readEvents, recoveriesOf } from './recovery.ts';
@@ -43,14 +53,19 @@ export async function playSuite(options: ChaosOptions, note: Note, signal: Abort
 }
 
 async function chaosStack(options: ChaosOptions, folder: string, note: Note, signal: AbortSignal): Promise<TestStack> {
-  const env = { [FOLDER_VARIABLE]: folder, [SABOTAGE_VARIABLE]: options.sabotage ?? '' };
+  const env = (target: Target) => ({
+    [FOLDER_VARIABLE]: folder,
+    [SABOTAGE_VARIABLE]: options.sabotage ?? '',
+    [CLOCK_VARIABLE]: String(SKEWS[target] * options.skewMs),
+    [DROP_VARIABLE]: String(options.drop),
+  });
   const entry = (target: string) => [target, `test/chaos/processes/${target}.ts`];
   return await testStack({
     onProgress: note,
     signal,
     entries: Object.fromEntries(TARGETS.map(entry)),
     serviceEnv: {
-      ...Object.fromEntries(TARGETS.map((target) => [target, env])),
+      ...Object.fromEntries(TARGETS.map((target) => [target, env(target)])),
       'offline-model': {
         OFFLINE_MODEL_SCRIPTS: join(import.meta.dirname, 'scripts'),
         OFFLINE_MODEL_DELAY_MS: String(MODEL_MS),
@@ -113,6 +128,7 @@ async function onStack(
     recoveries: recoveriesOf(workers, await readEvents(s)),
     watched: [...watched.values()],
     crashes: supervisor.crashes,
+    dropped: existsSync(join(control.folder, DROPPED_FILE)) ? statSync(join(control.folder, DROPPED_FILE)).size : 0,
     mailsRepeated: evidence.mailsRepeated,
     seconds: Math.round((Date.now() - began) / 1_000),
   };

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunningService } from '#deploy/dev/processes.ts';
-import type { Stack } from '#deploy/dev/stack.ts';
+import type { ServerName, Stack } from '#deploy/dev/stack.ts';
 import { POINTS, TARGETS, type Target } from './points.ts';
 import type { Control, Snapshot, Work } from './probe.ts';
 
 /** One process that was killed. Times are milliseconds since 1970. */
 export interface Kill {
-  readonly target: Target;
+  readonly target: Target | ServerName;
   readonly pid: number;
   readonly point: string | null;
   readonly at: number;
@@ -16,6 +16,9 @@ export interface Kill {
   readyAt: number | null;
 }
 
+/** A server whose first process was killed starts again once the last of its others has noticed. */
+const SERVER_TRIES = 10;
+const SERVER_WAIT_MS = 500;
 /** Between SIGSTOP and the look at what the process was at. */
 const STOPPED_MS = 5;
 
@@ -63,6 +66,29 @@ export class Supervisor {
     this.#killed.set(pid, this.#control.snapshot(target));
     signal(pid, 'SIGKILL');
     await exited;
+  }
+
+  /** Kills a server, once every other process serves, and starts it again. Whatever the worker was at needed it. */
+  async killServer(name: ServerName): Promise<void> {
+    await Promise.all([...this.#up.keys()].map((target) => this.up(target)));
+    const { pid, exited } = this.#stack.server(name);
+    if (pid === undefined) throw new Error(`${name} was not started here, so it cannot be killed`);
+    const { work } = this.#control.snapshot('worker');
+    process.kill(pid, 'SIGKILL');
+    await exited;
+    const kill: Kill = { target: name, pid, point: null, at: Date.now(), work, readyAt: null };
+    this.kills.push(kill);
+    this.#note(`killed ${name} (the worker was at ${work.length})`);
+    for (let left = SERVER_TRIES; ; left -= 1) {
+      try {
+        await this.#stack.restartServer(name);
+        break;
+      } catch (error) {
+        if (left === 0) throw error;
+        await sleep(SERVER_WAIT_MS);
+      }
+    }
+    kill.readyAt = Date.now();
   }
 
   /** Takes ends for wanted from now on, and waits for starts under way. */

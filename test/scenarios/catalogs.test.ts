@@ -87,7 +87,7 @@ test('a database that is restarted in the middle of a run loses nothing', async 
   ]);
   const run = await s.start(rogue, plan(...turns));
   await s.until(run.id, (event) => event.kind === 'tool.done');
-  await s.stack.restartDatabase();
+  await s.stack.restartServer('postgres');
   const end = await s.closed(run.id, 90_000);
   expect(end).toMatchObject({ outcome: 'Done.', toolCalls: 8 });
   const rows = await s.query<{ title: string }>("select title from projects.tasks where title like 'restart %'");

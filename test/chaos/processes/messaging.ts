@@ -1,3 +1,4 @@
+import './world.ts';
 import { announceReady, runService } from '#platform/config/process.ts';
 import { startMessaging } from '#services/catalogs/messaging/service.ts';
 import { chaosParts } from './catalog.ts';

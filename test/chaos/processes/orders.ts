@@ -1,3 +1,4 @@
+import './world.ts';
 import { announceReady, runService } from '#platform/config/process.ts';
 import { startOrders } from '#services/catalogs/orders/service.ts';
 import { chaosParts } from './catalog.ts';

@@ -1,3 +1,4 @@
+import './world.ts';
 import { announceReady, runService } from '#platform/config/process.ts';
 import { startProjects } from '#services/catalogs/projects/service.ts';
 import { chaosParts } from './catalog.ts';

@@ -1,3 +1,4 @@
+import './world.ts';
 import { announceReady, runService } from '#platform/config/process.ts';
 import { readConfig } from '#platform/config/service.ts';
 import { runApiVariables, startRunApi } from '#services/run-api/start.ts';

@@ -1,3 +1,4 @@
+import './world.ts';
 import { decodeJwt } from 'jose';
 import { isStewardError, StewardError } from '#domain/errors.ts';
 import type { ModelPort } from '#domain/ports/model.ts';
