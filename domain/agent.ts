@@ -12,6 +12,8 @@ export interface AgentDefinition {
   readonly instructions: string;
   /** Exact model id; must be in the list of known models. */
   readonly model: string;
+  /** A model of another provider, asked where `model` fails; absent where none is named. */
+  readonly fallback?: string;
   /** Output tokens of one model call. */
   readonly maxOutputTokens: number;
   /** Tokens of prompt and answer together, where that is less than the model's window. */

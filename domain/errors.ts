@@ -106,6 +106,15 @@ export function isRetryable(code: ErrorCode): boolean {
   return ERRORS[code].retryable;
 }
 
+/** The failures of a model that a model of another provider might not have. Refusals are none: they are about the request. */
+export const MODEL_OUTAGES: readonly ErrorCode[] = [
+  'MODEL_RATE_LIMITED',
+  'MODEL_OVERLOADED',
+  'MODEL_UNAVAILABLE',
+  'MODEL_CUT_OFF',
+  'MODEL_BAD_ANSWER',
+];
+
 /** True for a text that is one of the codes: used where a code arrives over a wire. */
 export function isErrorCode(text: string): text is ErrorCode {
   return Object.hasOwn(ERRORS, text);

@@ -39,6 +39,17 @@ export interface EventData {
     readonly cost?: number;
     readonly spent?: number;
   };
+  /**
+   * From this call on another model is asked than before. `why`: errors, unavailable, no_key, or recovered on the way
+   * back. `thinkingDropped`: blocks of thinking in the conversation that this model is not sent.
+   */
+  'model.switched': {
+    readonly from: string;
+    readonly to: string;
+    readonly why: string;
+    readonly errors: number;
+    readonly thinkingDropped: number;
+  };
   /** The model's message is stored. `calls`: what it proposes. */
   'turn.answered': {
     readonly model: string;
@@ -48,7 +59,13 @@ export interface EventData {
     readonly calls: readonly { readonly id: string; readonly tool: string }[];
   };
   /** A model call that failed; Temporal runs it again where `retrying`. */
-  'turn.failed': { readonly code: string; readonly message: string; readonly cost: number; readonly retrying: boolean };
+  'turn.failed': {
+    readonly code: string;
+    readonly model?: string;
+    readonly message: string;
+    readonly cost: number;
+    readonly retrying: boolean;
+  };
   'limit.warning': { readonly limit: string; readonly used: number; readonly of: number };
   'budget.exhausted': { readonly level: string; readonly need: number; readonly until: number };
   'budget.raised': { readonly by: string; readonly add: number; readonly limit: number; readonly reason: string };

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Usage } from '#domain/conversation.ts';
-import { isRetryable, isStewardError, StewardError } from '#domain/errors.ts';
-import type { ModelAnswer, ModelPort } from '#domain/ports/model.ts';
+import { isRetryable, isStewardError, MODEL_OUTAGES, StewardError } from '#domain/errors.ts';
+import type { ModelAnswer, ModelChooser, ModelPort, ModelRequest, ModelRoute } from '#domain/ports/model.ts';
 import type { RunActivities, ThinkInput, ThinkResult } from '#domain/ports/run-activities.ts';
 import type { AttemptEnd, OpenedTurn, RunRef, StoredTurn, TurnStore } from '#domain/ports/run-store.ts';
 import type { GuardPort } from '#domain/ports/services.ts';
@@ -21,9 +21,14 @@ const MOST_PROPOSALS = 50;
 const STORE_FIRST_WAIT_MS = 200;
 const STORE_LAST_WAIT_MS = 12_800;
 
+/** Between the failure of one provider's model and the call of the other's. */
+const SWITCH_AFTER_MS = 100;
+
 export interface ThinkDeps {
   readonly store: TurnStore;
   readonly model: ModelPort;
+  /** Chooses between an agent's models; without it, its first one is asked. */
+  readonly chooser?: ModelChooser;
   readonly guard: GuardPort;
   readonly push: StopPush;
   readonly log: ActivityLog;
@@ -75,8 +80,12 @@ export function createThink(deps: ThinkDeps): RunActivities['think'] {
 async function open(deps: ThinkDeps, ref: RunRef, turn: number, attempt: number) {
   const attemptId = randomUUID();
   const deadlineAt = new Date(Date.now() + ATTEMPT_DEAD_AFTER_MS);
-  const opened = await deps.store.openTurn(ref, turn, { id: attemptId, number: attempt, deadlineAt }, (request) =>
-    deps.model.estimateInputTokens(request),
+  const opened = await deps.store.openTurn(
+    ref,
+    turn,
+    { id: attemptId, number: attempt, deadlineAt },
+    (request) => deps.model.estimateInputTokens(request),
+    deps.chooser,
   );
   return { attemptId, opened };
 }
@@ -86,20 +95,20 @@ async function summarise(
   deps: ThinkDeps,
   ref: RunRef,
   input: ThinkInput,
-  { request, cut }: Extract<OpenedTurn, { kind: 'summarise' }>,
+  opened: Extract<OpenedTurn, { kind: 'summarise' }>,
   attemptId: string,
   signal: AbortSignal,
 ): Promise<void> {
   let answer: ModelAnswer | null = null;
   try {
-    answer = await deps.model.complete(request, () => undefined, signal);
+    answer = await deps.model.complete(opened.request, () => undefined, signal);
   } catch (error) {
     if (!isStewardError(error) || !(error.code.startsWith('MODEL_') || error.code === 'CANCELLED')) throw error;
     const { code, message } = error;
     await deps.store.endAttempt(ref, input.turn, attemptId, endOf(error), { code, message, retrying: true });
-    if (code === 'CANCELLED' || isRetryable(code)) throw error;
+    if (code === 'CANCELLED' || isRetryable(code)) throw onward(deps, opened, error);
   }
-  await storing(deps, input, () => deps.store.storeSummary(ref, input.turn, attemptId, cut, answer));
+  await storing(deps, input, () => deps.store.storeSummary(ref, input.turn, attemptId, opened.cut, answer));
 }
 
 async function callModel(
@@ -125,8 +134,25 @@ async function callModel(
       message: error.message,
       retrying: isRetryable(error.code) || whatStops(signal) === 'attempt',
     });
-    throw error;
+    throw onward(deps, opened, error);
   }
+}
+
+/**
+ * The failure as Temporal is told it: the wait that one provider asks for is not due where the next to be asked is
+ * another.
+ */
+function onward(
+  deps: ThinkDeps,
+  { route, request }: { readonly route: ModelRoute; readonly request: ModelRequest },
+  error: StewardError,
+): StewardError {
+  if (deps.chooser === undefined || !MODEL_OUTAGES.includes(error.code)) return error;
+  const failed = request.model === route.primary ? 'primary' : 'fallback';
+  const errors = { ...route.errors, [failed]: route.errors[failed] + 1 };
+  if (deps.chooser.choose({ ...route, errors }).model === request.model) return error;
+  const details = { ...error.details, retryAfterMs: SWITCH_AFTER_MS };
+  return new StewardError(error.code, error.message, { details, cause: error.cause });
 }
 
 /** Stores what was paid for. A database that restarts must not cost a second model call. */

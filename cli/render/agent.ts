@@ -31,6 +31,7 @@ export function agentLines(agent: AgentVersion, look: Look): readonly string[] {
         ['Version', visible(agent.hash)],
         ['About', oneLine(agent.description)],
         ['Model', visible(agent.model)],
+        ...(agent.fallback === '' ? [] : [['Fallback', visible(agent.fallback)] as const]),
         ['Tools', agent.tools.map(visible).join(', ')],
         ['Applied', `${when(agent.appliedAt, look)}${by}`],
       ],

@@ -145,6 +145,15 @@ test('messages are shown as they come, as they are read, and where nobody has re
   expect(renderEvent(unread, state)[1]).toContain('never read: message 3 from ann@acme: Wait!');
 });
 
+test('a switch of models says from which to which, why, and what it was not sent', () => {
+  const data = { from: 'claude-a', to: 'gpt-b', why: 'errors', errors: 4, thinkingDropped: 2 };
+  expect(line(event('model.switched', data, { turn: 2 }))).toContain(
+    '! model switched  to gpt-b, from claude-a, which failed too often',
+  );
+  const back = { from: 'gpt-b', to: 'claude-a', why: 'recovered', errors: 0, thinkingDropped: 0 };
+  expect(line(event('model.switched', back, { turn: 3 }))).toMatch(/to claude-a, from gpt-b, the fallback$/);
+});
+
 test('every kind has a line that fits the terminal and obeys nothing in the data', () => {
   const evil = '\u001b[2J\u202Eevil\nline '.repeat(20);
   const all: { readonly [K in EventKind]: EventData[K] } = {
@@ -157,6 +166,7 @@ test('every kind has a line that fits the terminal and obeys nothing in the data
     'message.received': { message: 1, by: evil, text: evil },
     'turn.started': { model: evil, attempt: 2, reserved: 5, messages: [1, 2] },
     'context.shortened': { how: 'summary', through: 7, model: evil, cost: 1, spent: 1 },
+    'model.switched': { from: evil, to: evil, why: 'errors', errors: 4, thinkingDropped: 2 },
     'turn.answered': { model: evil, cost: 1, spent: 1, text: evil, calls: [{ id: '1.0', tool: evil }] },
     'turn.failed': { code: 'X', message: evil, cost: 1, retrying: false },
     'limit.warning': { limit: 'active_time', used: 1, of: 2 },

@@ -91,6 +91,12 @@ const WRITERS: Readonly<Record<EventKind, Writer>> = {
     rest: `${attempt(data)}${readsMessages(data)}${dollars(data.number('reserved'))} reserved`,
   }),
   'context.shortened': (data) => ({ mark: '·', colour: 'dim', head: 'conversation shortened', rest: shortened(data) }),
+  'model.switched': (data) => ({
+    mark: '!',
+    colour: 'yellow',
+    head: 'model switched',
+    rest: switchOf(data),
+  }),
   'turn.answered': (data, { look }) => ({ mark: '◆', colour: 'blue', head: 'model', rest: answer(data, look) }),
   'turn.failed': (data) => ({
     mark: '!',
@@ -271,6 +277,20 @@ function readsMessages(data: EventReader): string {
 
 function attempt(data: EventReader): string {
   return data.number('attempt') > 1 ? `attempt ${data.number('attempt')}, ` : '';
+}
+
+const SWITCHES: Readonly<Record<string, string>> = {
+  errors: 'which failed too often',
+  unavailable: 'whose provider is out',
+  no_key: 'for which there is no key',
+  recovered: 'the fallback',
+};
+
+function switchOf(data: EventReader): string {
+  const why = SWITCHES[data.text('why')];
+  const dropped = data.number('thinkingDropped');
+  const without = dropped === 0 ? '' : `; ${count(dropped, 'block')} of thinking left out`;
+  return `to ${visible(data.text('to'))}, from ${visible(data.text('from'))}${why === undefined ? '' : `, ${why}`}${without}`;
 }
 
 function approvedBy(data: EventReader): string {

@@ -46,3 +46,26 @@ export interface ModelPort {
   /** An upper bound of the input tokens this request will be billed for, computed without I/O. */
   estimateInputTokens(request: ModelRequest): number;
 }
+
+/** How the models that an agent names have done in this turn. */
+export interface ModelRoute {
+  readonly primary: string;
+  /** Of another provider; null where the agent names none. */
+  readonly fallback: string | null;
+  /** Errors of each in this turn that another provider might not have. */
+  readonly errors: { readonly primary: number; readonly fallback: number };
+}
+
+/** The model to ask now. */
+export interface ModelChoice {
+  readonly model: string;
+  /** Whose format it is asked in: thinking of any other is not sent. */
+  readonly wire: string;
+  /** Why it is not the primary: it failed too often in this turn, its provider is out, or there is no key for it. */
+  readonly why: 'primary' | 'errors' | 'unavailable' | 'no_key';
+}
+
+/** Chooses between an agent's models. No I/O. */
+export interface ModelChooser {
+  choose(route: ModelRoute): ModelChoice;
+}

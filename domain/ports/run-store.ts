@@ -2,7 +2,7 @@ import type { ModelStop, Usage } from '../conversation.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { ClosedStatus, RunStatus, StopReason } from '../run.ts';
 import type { Change } from '../tools.ts';
-import type { ModelAnswer, ModelRequest } from './model.ts';
+import type { ModelAnswer, ModelChooser, ModelRequest, ModelRoute } from './model.ts';
 
 /** A run as its workflow names it. The store reads the row under this tenant and verifies the run grant in it. */
 export interface RunRef {
@@ -42,6 +42,8 @@ export type OpenedTurn =
       readonly request: ModelRequest;
       readonly reservedMicroUsd: number;
       readonly runGrant: string;
+      /** What the request's model was chosen by. */
+      readonly route: ModelRoute;
     }
   /** As `reserved`, for a summary of what no longer fits: to be made and stored before the turn is opened again. */
   | {
@@ -49,6 +51,7 @@ export type OpenedTurn =
       readonly request: ModelRequest;
       readonly reservedMicroUsd: number;
       readonly runGrant: string;
+      readonly route: ModelRoute;
       readonly cut: SummaryCut;
     }
   /** However it is shortened, the conversation does not fit the model's window. */
@@ -90,13 +93,14 @@ export interface TurnAttempt {
 export interface TurnStore {
   /**
    * Reads the turn; where it is not stored, loads the conversation and reserves for a model call. What was said to the
-   * run and not read yet becomes part of the turn with its first attempt.
+   * run and not read yet becomes part of the turn with its first attempt. Without a chooser the run's own model is asked.
    */
   openTurn(
     ref: RunRef,
     turn: number,
     attempt: TurnAttempt,
     estimateInputTokens: (request: ModelRequest) => number,
+    chooser?: ModelChooser,
   ): Promise<OpenedTurn>;
   /**
    * Stores message, raw usage and settlement together. Where another attempt's message is stored already, only settles

@@ -105,6 +105,25 @@ test('an unknown model is refused with the known ones', () => {
   expect(refused(`${MINIMAL}max_output_tokens: 64001\n`).message).toContain('offline-1 gives no more');
 });
 
+test('a fallback is a known model of another provider, and part of what is hashed', () => {
+  const claude = MINIMAL.replace('offline-1', 'claude-sonnet-5-5');
+  const agent = parseAgent(`${claude}fallback: gpt-6.1-sol\n`, known);
+  expect(agent).toMatchObject({ model: 'claude-sonnet-5-5', fallback: 'gpt-6.1-sol' });
+  expect(agentHash(agent, {})).not.toBe(agentHash(parseAgent(claude, known), {}));
+  expect(parseAgent(claude, known)).not.toHaveProperty('fallback');
+  expect(refused(`${claude}fallback: gpt-9\n`).message).toContain('fallback (line 4): is unknown; use one of: ');
+  expect(refused(`${claude}fallback: claude-opus-5-5\n`).message).toContain(
+    'fallback (line 4): must be of another provider than claude-sonnet-5-5',
+  );
+  expect(refused(`${claude}fallback: 7\n`).message).toContain('fallback (line 4): must be the exact id of a model');
+  const short = claude.replace('claude-sonnet-5-5', 'claude-haiku-4-5');
+  const most = `${claude.replace('claude-sonnet-5-5', 'gpt-6.1-sol')}fallback: claude-haiku-4-5\n`;
+  expect(refused(`${most}max_output_tokens: 64001\n`).message).toContain('claude-haiku-4-5 gives no more');
+  expect(refused(`${short}max_output_tokens: 64001\n`).message).toContain('claude-haiku-4-5 gives no more');
+  const wide = `${most}context: {max_tokens: 200001}\n`;
+  expect(refused(wide).message).toContain('must be at most 200000: claude-haiku-4-5 takes no more');
+});
+
 test('a tool name stands once over all catalogs', () => {
   const error = refused(`${MINIMAL}tools: {a: [x, y], b: [y]}\n`);
   expect(error.message).toContain('tools.b.0 (line 4): names y once more (it stands under a)');

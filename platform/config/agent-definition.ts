@@ -10,6 +10,8 @@ import { formatDuration, parseDuration, parseMicroUsd } from './amounts.ts';
 /** What must be known of the models an agent may name. */
 export interface KnownModel {
   readonly id: string;
+  /** Whose it is. An agent's fallback must be another's than its model. */
+  readonly provider: string;
   /** The most output tokens one call may ask for. */
   readonly maxOutput: number;
   /** Tokens of prompt and answer together. */
@@ -88,6 +90,7 @@ const shape = z.strictObject(
     description: text(0, 500).default(''),
     instructions: text(1, 50_000),
     model: z.string('must be the exact id of a model').min(1, 'must be the exact id of a model'),
+    fallback: z.string('must be the exact id of a model').min(1, 'must be the exact id of a model').optional(),
     max_output_tokens: whole(1, 1_000_000).optional(),
     context: context.default({}),
     tools: z
@@ -133,19 +136,31 @@ export function parseAgent(yaml: string, options: { readonly knownModels: readon
   const faults = parsed.success
     ? toolFaults(parsed.data.tools)
     : parsed.error.issues.flatMap((issue) => faultsOf(issue, value));
-  const id = (value as { model?: unknown } | null)?.model;
-  const model = options.knownModels.find((known) => known.id === id);
+  const { model: id, fallback: otherId } = (value ?? {}) as { model?: unknown; fallback?: unknown };
+  const find = (wanted: unknown) => options.knownModels.find((known) => known.id === wanted);
+  const [model, fallback] = [find(id), find(otherId)];
   const known = options.knownModels.map((each) => each.id).join(', ');
   const asked = parsed.success ? parsed.data.max_output_tokens : undefined;
-  if (model !== undefined && asked !== undefined && asked > model.maxOutput) {
-    const message = `must be at most ${model.maxOutput}: ${model.id} gives no more`;
-    faults.push({ path: ['max_output_tokens'], message });
+  for (const each of [model, fallback]) {
+    if (each === undefined || asked === undefined || asked <= each.maxOutput) continue;
+    faults.push({
+      path: ['max_output_tokens'],
+      message: `must be at most ${each.maxOutput}: ${each.id} gives no more`,
+    });
+  }
+  if (typeof otherId === 'string' && otherId !== '' && fallback === undefined) {
+    faults.push({ path: ['fallback'], message: `is unknown; use one of: ${known}` });
+  }
+  if (model !== undefined && fallback?.provider === model.provider) {
+    const message = `must be of another provider than ${model.id}: ${model.provider} failing takes both`;
+    faults.push({ path: ['fallback'], message });
   }
   const window = parsed.success ? parsed.data.context.max_tokens : undefined;
   if (model !== undefined && window !== undefined) {
     const output = asked ?? Math.min(DEFAULT_OUTPUT_TOKENS, model.maxOutput);
-    if (window > model.contextWindow) {
-      const message = `must be at most ${model.contextWindow}: ${model.id} takes no more`;
+    const narrower = fallback !== undefined && fallback.contextWindow < model.contextWindow ? fallback : model;
+    if (window > narrower.contextWindow) {
+      const message = `must be at most ${narrower.contextWindow}: ${narrower.id} takes no more`;
       faults.push({ path: ['context', 'max_tokens'], message });
     } else if (window < 2 * output) {
       const message = `must be at least ${2 * output}: an answer may take ${output} of them`;
@@ -172,6 +187,7 @@ function toDefinition(data: z.output<typeof shape>, model: KnownModel): AgentDef
     description: data.description,
     instructions: data.instructions,
     model: data.model,
+    ...(data.fallback === undefined ? {} : { fallback: data.fallback }),
     maxOutputTokens: data.max_output_tokens ?? Math.min(DEFAULT_OUTPUT_TOKENS, model.maxOutput),
     ...(data.context.max_tokens === undefined ? {} : { contextTokens: data.context.max_tokens }),
     tools: data.tools,

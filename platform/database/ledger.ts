@@ -1,6 +1,6 @@
 import { type Selectable, sql, type Transaction, type UpdateObject } from 'kysely';
 import type { Usage } from '#domain/conversation.ts';
-import { StewardError } from '#domain/errors.ts';
+import { type ErrorCode, StewardError } from '#domain/errors.ts';
 import { runAccount, tenantMonthAccount } from '#domain/ids.ts';
 import type { Database } from './tables.ts';
 
@@ -199,6 +199,8 @@ export async function settle(
     readonly usage: Usage | null;
     readonly answeredBy?: string;
     readonly requestId?: string | null;
+    /** Why there is no answer; left out where there is one. */
+    readonly failure?: ErrorCode;
   },
 ): Promise<Settlement> {
   if (attempt.state === 'settled' || attempt.state === 'released') {
@@ -214,6 +216,7 @@ export async function settle(
     usage: actual.usage === null ? null : JSON.stringify(actual.usage),
     answered_by: actual.answeredBy ?? null,
     provider_request_id: actual.requestId ?? null,
+    failure: actual.failure ?? null,
   });
   const overage = actual.cost > attempt.reserved;
   if (overage) await enter(trx, tenant, attempt, 'overage', actual.cost - attempt.reserved);

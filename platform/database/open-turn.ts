@@ -1,6 +1,7 @@
 import type { Transaction } from 'kysely';
 import { marksOf } from '#domain/context.ts';
-import type { ModelRequest } from '#domain/ports/model.ts';
+import { MODEL_OUTAGES } from '#domain/errors.ts';
+import type { ModelChooser, ModelRequest, ModelRoute } from '#domain/ports/model.ts';
 import type { OpenedTurn, RunRef, SummaryCut, TurnAttempt } from '#domain/ports/run-store.ts';
 import { affordableOutput, worstCase } from '#domain/pricing.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
@@ -10,6 +11,7 @@ import { fitConversation } from './fit.ts';
 import { type RunChange, record } from './journal.ts';
 import { lockRemainders, reserve } from './ledger.ts';
 import { type SentMessage, stepsOfMessages, unreadMessages, withMessages } from './messages.ts';
+import { type Switch, switchedTo, switchOf } from './model-switch.ts';
 import { type AgentVersions, lockRun, modelToolsOf, notFound, RUN_COLUMNS, type RunRow, verifyRow } from './run-row.ts';
 import { stepsBefore } from './steps.ts';
 import { readStored } from './stored-turns.ts';
@@ -25,6 +27,9 @@ export interface OpenTurnParts {
   readonly versions: AgentVersions;
   readonly grants: RunGrantVerifier;
   readonly now: () => Date;
+  readonly estimate: (request: ModelRequest) => number;
+  /** Null: the run's own model is asked. */
+  readonly chooser: ModelChooser | null;
 }
 
 /**
@@ -37,7 +42,6 @@ export async function openTurn(
   ref: RunRef,
   turn: number,
   attempt: TurnAttempt,
-  estimate: (request: ModelRequest) => number,
 ): Promise<OpenedTurn | null> {
   const { run, earlier } = await readForTurn(trx, ref, turn);
   await verifyRow(parts.grants, ref, run.run_grant);
@@ -50,11 +54,18 @@ export async function openTurn(
   const version = await parts.versions.read(trx, run);
   // What the turn's first attempt has read is the turn's: the later ones are shown the same and no more.
   const said = earlier.any ? [] : await unreadMessages(trx, run);
+  const route: ModelRoute = {
+    primary: run.model,
+    fallback: version.definition.fallback ?? null,
+    errors: earlier.errors,
+  };
+  const choice = parts.chooser?.choose(route) ?? null;
+  const model = choice?.model ?? run.model;
   const prompt = { system: version.definition.instructions, tools: modelToolsOf(version, run) };
-  const call = { ...prompt, model: run.model, maxOutputTokens: run.max_output_tokens, turn, runId: ref.run };
+  const call = { ...prompt, model, maxOutputTokens: run.max_output_tokens, turn, runId: ref.run };
   const fitted = fitConversation(await loadConversation(trx, run), run, {
     marks: marksOf(run.context_tokens, run.max_output_tokens),
-    tokensOf: (messages) => estimate({ ...call, messages }),
+    tokensOf: (messages) => parts.estimate({ ...call, messages }),
     withSaid: (messages) => withMessages(messages, said),
     mayShorten: run.summarised_turn < turn,
     mayAsk: mayAskForSummary(run, turn),
@@ -71,7 +82,8 @@ export async function openTurn(
     messages: fitted.messages,
     ...(asking ? { maxOutputTokens: fitted.output } : {}),
   };
-  const input = estimate(request);
+  const input = parts.estimate(request);
+  const switched = choice === null || route.fallback === null ? null : await switchOf(trx, request, route, choice);
   const at = parts.now();
   const remainders = await lockRemainders(trx, ref.tenant, ref.run, at);
   // What was read above may have changed before the locks were held: another attempt, a cancel, a pause, the end.
@@ -86,18 +98,18 @@ export async function openTurn(
 
   const least = Math.min(LEAST_OUTPUT, request.maxOutputTokens);
   const tightest = remainders[0].micro <= remainders[1].micro ? remainders[0] : remainders[1];
-  const output = Math.min(request.maxOutputTokens, affordableOutput(run.model, input, tightest.micro, at));
+  const output = Math.min(request.maxOutputTokens, affordableOutput(model, input, tightest.micro, at));
   if (output < least) {
-    const need = worstCase(run.model, input, least, at) - tightest.micro;
+    const need = worstCase(model, input, least, at) - tightest.micro;
     await exhausted(trx, ref, locked, tightest, need, at);
     return { kind: 'budget', level: tightest.level, needMicroUsd: need };
   }
-  const reserved = worstCase(run.model, input, output, at);
+  const reserved = worstCase(model, input, output, at);
   await reserve(trx, ref.tenant, ref.run, remainders[1].account, {
     id: attempt.id,
     turn,
     purpose: asking ? 'summary' : 'turn',
-    model: run.model,
+    model,
     reserve: reserved,
     at,
     deadlineAt: attempt.deadlineAt,
@@ -106,15 +118,16 @@ export async function openTurn(
     request: { ...request, maxOutputTokens: output },
     reservedMicroUsd: reserved,
     runGrant: run.run_grant,
+    route,
   };
   if (asking) {
-    await record(trx, ref.tenant, ref.run, { run: { ...goingOn(locked) } });
+    await record(trx, ref.tenant, ref.run, { run: { ...goingOn(locked) }, events: switchedTo(turn, switched) });
     return { kind: 'summarise', ...opened, cut: fitted.cut };
   }
   // A retried call replaces its own text.
   if (earlier.any) await deleteDeltas(trx, ref, turn);
   const { handlesThrough } = fitted;
-  await begin(trx, ref, locked, { turn, attempt: attempt.number, reserved, said, handlesThrough });
+  await begin(trx, ref, locked, { turn, model, attempt: attempt.number, reserved, said, handlesThrough, switched });
   return { kind: 'reserved', ...opened };
 }
 
@@ -154,6 +167,7 @@ interface Attempts {
   readonly any: boolean;
   readonly failed: number;
   readonly failedSummaries: number;
+  readonly errors: ModelRoute['errors'];
 }
 
 /** The run's row with the attempts of a turn, in one statement. */
@@ -180,6 +194,12 @@ async function readForTurn(
               .filterWhere('purpose', '=', 'summary')
               .filterWhere('state', '!=', 'reserved')
               .as('failed_summaries'),
+            of.fn.countAll<number>().filterWhere('failure', 'in', MODEL_OUTAGES).as('outages'),
+            of.fn
+              .countAll<number>()
+              .filterWhere('failure', 'in', MODEL_OUTAGES)
+              .filterWhere('agent_run_costs.model', '=', of.ref('agent_runs.model'))
+              .as('own_outages'),
           ])
           .whereRef('agent_run_costs.run_id', '=', 'agent_runs.id')
           .where('turn', '=', turn)
@@ -187,12 +207,19 @@ async function readForTurn(
       (join) => join.onTrue(),
     )
     .select(RUN_COLUMNS)
-    .select(['attempts.all', 'attempts.failed', 'attempts.failed_summaries'])
+    .select([
+      'attempts.all',
+      'attempts.failed',
+      'attempts.failed_summaries',
+      'attempts.outages',
+      'attempts.own_outages',
+    ])
     .where('id', '=', ref.run)
     .executeTakeFirst();
   if (!row) throw notFound(ref);
-  const { all, failed, failed_summaries: summaries, ...run } = row;
-  return { run, earlier: { any: Number(all) > 0, failed: Number(failed), failedSummaries: Number(summaries) } };
+  const { all, failed, failed_summaries: summaries, outages, own_outages: own, ...run } = row;
+  const errors = { primary: Number(own), fallback: Number(outages) - Number(own) };
+  return { run, earlier: { any: Number(all) > 0, failed: Number(failed), failedSummaries: Number(summaries), errors } };
 }
 
 async function hasAttempts(trx: Transaction<Database>, ref: RunRef, turn: number): Promise<boolean> {
@@ -210,18 +237,20 @@ async function begin(
   run: RunRow,
   call: {
     readonly turn: number;
+    readonly model: string;
     readonly attempt: number;
     readonly reserved: number;
+    readonly switched: Switch | null;
     readonly said: readonly SentMessage[];
     /** Up to where long results are left out from now on; null: as before. */
     readonly handlesThrough: number | null;
   },
 ): Promise<void> {
-  const { turn, attempt, reserved, said, handlesThrough } = call;
+  const { turn, model, attempt, reserved, said, handlesThrough, switched } = call;
   const first = run.turns === 0 && run.status === 'pending';
   const last = said.at(-1);
   const data = {
-    model: run.model,
+    model,
     attempt,
     reserved,
     ...(said.length === 0 ? {} : { messages: said.map((message) => message.number) }),
@@ -233,6 +262,7 @@ async function begin(
       ...(handlesThrough === null
         ? []
         : [{ kind: 'context.shortened', turn, data: { how: 'results', through: handlesThrough } } as const]),
+      ...switchedTo(turn, switched),
       { kind: 'turn.started', turn, data },
     ],
     run: {

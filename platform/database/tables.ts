@@ -188,6 +188,7 @@ export interface CostsTable {
   usage: JsonOrNull<Usage>;
   answered_by: OrNull<string>;
   provider_request_id: OrNull<string>;
+  failure: OrNull<string>;
   created_at: At;
   deadline_at: Date;
   ended_at: AtOrNull;

@@ -137,7 +137,7 @@ test.each([
   expect(await run.costs()).toMatchObject([{ state, settled_micro_usd: cost }]);
   expect(await run.account()).toMatchObject({ reserved_micro_usd: 0, settled_micro_usd: cost });
   const failed = (await run.events()).filter((event) => event.kind === 'turn.failed');
-  expect(failed.map((event) => event.data)).toEqual([{ ...FAILED, cost }]);
+  expect(failed.map((event) => event.data)).toEqual([{ ...FAILED, model: 'offline-1', cost }]);
 });
 
 test('a turn that has failed too often is given up', async () => {

@@ -1,12 +1,12 @@
 import type { Kysely, Transaction } from 'kysely';
-import { StewardError } from '#domain/errors.ts';
+import { type ErrorCode, StewardError } from '#domain/errors.ts';
 import type { ModelAnswer } from '#domain/ports/model.ts';
 import type { AttemptEnd, RunRef, StoredTurn, TurnStore } from '#domain/ports/run-store.ts';
 import { priceOf } from '#domain/pricing.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
 import { costWarnings, turnWarnings } from './budget.ts';
 import { record } from './journal.ts';
-import { lockAttempt, settle } from './ledger.ts';
+import { lockAttempt, type Settlement, settle } from './ledger.ts';
 import type { Notifier } from './notify.ts';
 import { deleteDeltas, openTurn } from './open-turn.ts';
 import { AgentVersions, lockRun } from './run-row.ts';
@@ -43,10 +43,10 @@ export function createTurnStore(deps: TurnStoreDeps): TurnStore {
   }
 
   return {
-    async openTurn(ref, turn, attempt, estimate) {
+    async openTurn(ref, turn, attempt, estimate, chooser) {
       for (let tries = 0; tries < TRIES; tries += 1) {
         const opened = await inTenant(ref, (trx) =>
-          openTurn(trx, { versions, ...deps, now }, ref, turn, attempt, estimate),
+          openTurn(trx, { versions, ...deps, now, estimate, chooser: chooser ?? null }, ref, turn, attempt),
         );
         if (opened) return opened;
       }
@@ -68,10 +68,11 @@ export function createTurnStore(deps: TurnStoreDeps): TurnStore {
 
     endAttempt: (ref, turn, attemptId, end, failure) =>
       inTenant(ref, async (trx) => {
-        const { costMicroUsd, first, spent } = await settleEnd(trx, ref, attemptId, end);
+        const { model, settlement } = await settleEnd(trx, ref, attemptId, end, failure.code);
+        const { costMicroUsd, first, spent } = settlement;
         const run = await lockRun(trx, ref);
         if (first && !run.closed_at) {
-          const failed = { ...failure, message: cutText(failure.message, 2_000), cost: costMicroUsd };
+          const failed = { ...failure, model, message: cutText(failure.message, 2_000), cost: costMicroUsd };
           await record(trx, ref.tenant, ref.run, {
             events: [{ kind: 'turn.failed', turn, data: failed }, ...costWarnings(spent, turn, costMicroUsd)],
           });
@@ -155,17 +156,20 @@ async function store(
   return turned;
 }
 
-async function settleEnd(trx: Transaction<Database>, ref: RunRef, attemptId: string, end: AttemptEnd) {
+async function settleEnd(
+  trx: Transaction<Database>,
+  ref: RunRef,
+  attemptId: string,
+  end: AttemptEnd,
+  failure: ErrorCode,
+): Promise<{ readonly model: string; readonly settlement: Settlement }> {
   const attempt = await lockAttempt(trx, ref.run, attemptId);
-  switch (end.kind) {
-    case 'usage':
-      return settle(trx, ref.tenant, attempt, {
-        cost: priceOf(attempt.model, end.usage, attempt.createdAt),
-        usage: end.usage,
-      });
-    case 'reservation':
-      return settle(trx, ref.tenant, attempt, { cost: attempt.reserved, usage: null });
-    case 'nothing':
-      return settle(trx, ref.tenant, attempt, { cost: 0, usage: null });
-  }
+  const usage = end.kind === 'usage' ? end.usage : null;
+  const cost =
+    usage !== null
+      ? priceOf(attempt.model, usage, attempt.createdAt)
+      : end.kind === 'reservation'
+        ? attempt.reserved
+        : 0;
+  return { model: attempt.model, settlement: await settle(trx, ref.tenant, attempt, { cost, usage, failure }) };
 }

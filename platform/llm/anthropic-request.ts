@@ -1,7 +1,7 @@
 import type Anthropic from '@anthropic-ai/sdk';
 import type { Message } from '#domain/conversation.ts';
 import type { ModelRequest } from '#domain/ports/model.ts';
-import { tokenUpperBound } from './tokens.ts';
+import { messageBounds, tokenUpperBound } from './tokens.ts';
 import { wireId, wireName } from './wire-names.ts';
 
 /** The `provider` of thinking blocks in Anthropic's format. */
@@ -49,8 +49,7 @@ export function toBody(request: ModelRequest): Body {
   };
 }
 
-/** Kept beside the message: a conversation grows at its end, and all of it is estimated at every turn. */
-const bounds = new WeakMap<Message, number>();
+const boundOf = messageBounds(toMessage);
 /** What the two marked messages carry besides their own text. */
 const MARK_TOKENS = 2 * tokenUpperBound(`,${JSON.stringify(BREAKPOINT)}`);
 
@@ -60,14 +59,6 @@ export function inputTokenUpperBound(request: ModelRequest): number {
   const frame = tokenUpperBound(JSON.stringify([tools ?? [], system ?? [], []])) + MARK_TOKENS + FRAME_TOKENS;
   const said = request.messages.reduce((sum, message) => sum + boundOf(message), 0);
   return frame + said + (request.tools.length === 0 ? 0 : TOOL_PROMPT_TOKENS);
-}
-
-function boundOf(message: Message): number {
-  const known = bounds.get(message);
-  if (known !== undefined) return known;
-  const bound = tokenUpperBound(`${JSON.stringify(toMessage(message))},`);
-  bounds.set(message, bound);
-  return bound;
 }
 
 function toMessage(message: Message): Anthropic.MessageParam {

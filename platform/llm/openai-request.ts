@@ -1,7 +1,7 @@
 import type OpenAI from 'openai';
 import type { Message } from '#domain/conversation.ts';
 import type { ModelRequest } from '#domain/ports/model.ts';
-import { tokenUpperBound } from './tokens.ts';
+import { messageBounds, tokenUpperBound } from './tokens.ts';
 import { wireId, wireName } from './wire-names.ts';
 
 /** The `provider` of thinking blocks in OpenAI's format. */
@@ -47,11 +47,14 @@ export function toBody(request: ModelRequest): Body {
   };
 }
 
+const boundOf = messageBounds(toItems);
+
 /** An upper bound of the tokens the provider will bill for the prompt, cached or not. No I/O. */
 export function inputTokenUpperBound(request: ModelRequest): number {
-  const { tools, instructions, input } = toBody(request);
-  const text = JSON.stringify([tools ?? [], instructions ?? '', input]);
-  return tokenUpperBound(text) + FRAME_TOKENS + (request.tools.length === 0 ? 0 : TOOL_PROMPT_TOKENS);
+  const { tools, instructions } = toBody({ ...request, messages: [] });
+  const frame = tokenUpperBound(JSON.stringify([tools ?? [], instructions ?? '', NOTHING])) + FRAME_TOKENS;
+  const said = request.messages.reduce((sum, message) => sum + boundOf(message), 0);
+  return frame + said + (request.tools.length === 0 ? 0 : TOOL_PROMPT_TOKENS);
 }
 
 function toItems(message: Message): Item[] {

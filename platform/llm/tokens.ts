@@ -57,3 +57,20 @@ function utf8Length(code: number): number {
   if (code < 0x800) return 2;
   return code >= 0xd800 && code <= 0xdfff ? 2 : 3;
 }
+
+/**
+ * Bounds of messages as `toWire` writes them. Kept beside each message: a conversation grows at its end, and all of it
+ * is estimated at every turn.
+ */
+export function messageBounds<Message extends object>(
+  toWire: (message: Message) => unknown,
+): (message: Message) => number {
+  const bounds = new WeakMap<Message, number>();
+  return (message) => {
+    const known = bounds.get(message);
+    if (known !== undefined) return known;
+    const bound = tokenUpperBound(`${JSON.stringify(toWire(message))},`);
+    bounds.set(message, bound);
+    return bound;
+  };
+}

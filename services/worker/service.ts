@@ -51,6 +51,8 @@ export const workerVariables = {
   /** Directory with `<catalog>.token` files: bearer tokens of role `worker`, each for the audience of one catalog. */
   STEWARD_CATALOG_TOKEN_DIR: required('a directory with <catalog>.token files, bearer tokens of role worker'),
   ...modelVariables,
+  /** How long a provider that is out is left alone by agents that have a fallback, in milliseconds. */
+  STEWARD_MODEL_RETRY_MS: whole(30_000),
   /** A prebuilt workflow bundle, as in images. */
   STEWARD_WORKFLOW_BUNDLE: z.string().optional(),
   /** Activities at once. */
@@ -85,7 +87,7 @@ export async function startWorkerService(
     addresses: parseCatalogs(config.STEWARD_CATALOGS),
     token: tokensInDirectory(config.STEWARD_CATALOG_TOKEN_DIR),
   });
-  const model = createRouter(models);
+  const router = createRouter(models, { halfOpenAfterMs: config.STEWARD_MODEL_RETRY_MS });
   const apiKey = config.TEMPORAL_API_KEY === undefined ? {} : { apiKey: config.TEMPORAL_API_KEY };
   const temporal = connectTemporal({
     address: config.TEMPORAL_ADDRESS,
@@ -103,7 +105,8 @@ export async function startWorkerService(
       grants: runGrantVerifier(config.STEWARD_RUN_GRANT_JWKS),
       notifier: wake,
       temporal,
-      model: wrap.model?.(model) ?? model,
+      model: wrap.model?.(router) ?? router,
+      chooser: router,
       guard: wrap.guard?.(guard) ?? guard,
       catalogs: wrap.catalogs?.(catalogs) ?? catalogs,
       undo: { guard, catalogs },

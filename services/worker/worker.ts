@@ -10,7 +10,7 @@ import type { StopPush } from '#activities/run-context.ts';
 import { createAct } from '#activities/tools/act.ts';
 import { BegunCalls } from '#activities/tools/begun-calls.ts';
 import { createUndoCall } from '#activities/undo/undo-call.ts';
-import type { ModelPort } from '#domain/ports/model.ts';
+import type { ModelChooser, ModelPort } from '#domain/ports/model.ts';
 import type { RunActivities } from '#domain/ports/run-activities.ts';
 import type { CallStore, CloseStore, TurnStore } from '#domain/ports/run-store.ts';
 import type { CatalogPort, GuardPort } from '#domain/ports/services.ts';
@@ -40,6 +40,8 @@ export interface WorkerParts {
   readonly notifier: Notifier;
   readonly temporal: Temporal;
   readonly model: ModelPort;
+  /** Chooses between an agent's models. */
+  readonly chooser: ModelChooser;
   readonly guard: GuardPort;
   readonly catalogs: CatalogPort;
   /** What undoing calls. */
@@ -87,7 +89,16 @@ export function createRunActivities(parts: WorkerParts): RunActivities & { reado
   const wake = (run: string) => parts.notifier.wake(run);
   return {
     closing,
-    think: createThink({ store: turns, model: parts.model, guard: parts.guard, push, log, begun, wake }),
+    think: createThink({
+      store: turns,
+      model: parts.model,
+      chooser: parts.chooser,
+      guard: parts.guard,
+      push,
+      log,
+      begun,
+      wake,
+    }),
     act: createAct({ store, guard: parts.guard, catalogs: parts.catalogs, push, log, begun }),
     confirmDecision: createConfirmDecision({
       guard: parts.guard,

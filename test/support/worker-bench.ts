@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { AgentDefinition } from '#domain/agent.ts';
 import type { AssistantBlock, ModelStop, Usage } from '#domain/conversation.ts';
 import { keyOf, parseCallId, runAccount } from '#domain/ids.ts';
+import type { JsonValue } from '#domain/json.ts';
 import type { ModelAnswer, ModelRequest } from '#domain/ports/model.ts';
 import type { OpenedTurn, RunRef } from '#domain/ports/run-store.ts';
 import { DEFAULT_LIMITS, DEFAULT_WAITS } from '#domain/run.ts';
@@ -12,6 +13,7 @@ import { record } from '#platform/database/journal.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import { createTurnStore } from '#platform/database/turns.ts';
+import { canonicalJson, digestOf } from '#platform/identity/canonical-json.ts';
 import { type RunGrant, runGrantSigner, runGrantVerifier } from '#platform/identity/grants.ts';
 import { testKey } from './identity.ts';
 import { stewardDatabase } from './steward-database.ts';
@@ -31,8 +33,6 @@ export const AGENT: AgentDefinition = {
   budgetMicroUsd: 100_000,
   waits: DEFAULT_WAITS,
 };
-
-const AGENT_HASH = 'a'.repeat(64);
 
 export interface SeededRun {
   readonly ref: RunRef;
@@ -69,6 +69,8 @@ export interface SeedOptions {
   readonly input?: string;
   readonly columns?: Readonly<Record<string, unknown>>;
   readonly grant?: Partial<RunGrant>;
+  /** The model that the run's agent names as its fallback. */
+  readonly fallback?: string;
 }
 
 /** The worker's stores over a real database, as the role they have in production. */
@@ -97,15 +99,18 @@ export async function workerBench(options: { readonly now?: () => Date } = {}) {
 
     async run(seed: SeedOptions = {}): Promise<SeededRun> {
       const tenant = seed.tenant ?? (await database.tenant());
+      const definition = seed.fallback === undefined ? AGENT : { ...AGENT, fallback: seed.fallback };
+      const hash = digestOf(canonicalJson(definition as unknown as JsonValue));
       await database.query(
         `insert into steward.agents (tenant, name, hash, definition, yaml, tools, is_current, applied_by)
          values ($1, 'helper', $2, $3, '', '[]', true, 'test') on conflict do nothing`,
-        [tenant, AGENT_HASH, JSON.stringify(AGENT)],
+        [tenant, hash, JSON.stringify(definition)],
       );
       const id = await database.run(tenant, {
         status: 'pending',
         limits: JSON.stringify(DEFAULT_LIMITS),
         waits: JSON.stringify(DEFAULT_WAITS),
+        agent_hash: hash,
         ...seed.columns,
       });
       const grant = await signer.sign({
@@ -113,7 +118,7 @@ export async function workerBench(options: { readonly now?: () => Date } = {}) {
         run: id,
         user: 'ann@acme',
         agent: 'helper',
-        agentHash: AGENT_HASH,
+        agentHash: hash,
         tools: {},
         resources: [],
         permissions: [],

@@ -3,15 +3,17 @@ import { defineScript, type Fault, type Script } from '../script.ts';
 
 /**
  * Scripts in which something goes wrong. `params: {"attempts": 2}` says on how many tries of the request (1; -1 for
- * all); then the answer is "Here I am.".
+ * all); then the answer is "Here I am.". With `model`, only models whose id begins so have it.
  */
 function faulty(name: string, faultOf: (view: ConversationView) => Fault): Script {
   return defineScript({
     name,
     answer: (view) => {
       const attempts = view.param('attempts', 1);
+      const text = view.param('text', 'Here I am.');
+      if (!view.model.startsWith(view.param('model', ''))) return { text };
       return {
-        text: view.param('text', 'Here I am.'),
+        text,
         fault: { ...faultOf(view), attempts: attempts < 0 ? 'always' : attempts },
       };
     },

@@ -1,5 +1,5 @@
 import type { ConversationView } from '../conversation.ts';
-import { defineScript, type Script, type ScriptedAnswer, type ScriptedCall } from '../script.ts';
+import { defineScript, type Fault, type Script, type ScriptedAnswer, type ScriptedCall } from '../script.ts';
 
 /**
  * Scripts without a story, for tests and benchmarks. Their parameters stand in a line `params: {…}` of the first user
@@ -18,7 +18,8 @@ const echo = defineScript({
 
 /**
  * Plays `params.turns`, a list of lists of calls `{tool, args}`, one list per turn, and ends with `params.final`. With
- * `thinking`, it thinks before each.
+ * `thinking`, it thinks before each. `outage`, `{turn, model, status, attempts, retryAfter}`, is a turn (from 0) in which
+ * models whose id begins so answer with that status, `attempts` times or, below 0, always.
  */
 const plan = defineScript({
   name: 'plan',
@@ -26,12 +27,26 @@ const plan = defineScript({
     const turns = view.param<ScriptedCall[][]>('turns', []);
     const calls = turns[view.turn];
     const thinking = view.param('thinking', '');
-    const thought = thinking === '' ? {} : { thinking };
+    const also = { ...(thinking === '' ? {} : { thinking }), ...outage(view) };
     return calls === undefined
-      ? { ...thought, text: view.param('final', 'Done.') }
-      : { ...thought, text: `Turn ${view.turn + 1} of ${turns.length}.`, calls };
+      ? { ...also, text: view.param('final', 'Done.') }
+      : { ...also, text: `Turn ${view.turn + 1} of ${turns.length}.`, calls };
   },
 });
+
+function outage(view: ConversationView): { readonly fault?: Fault } {
+  if (view.params.outage === undefined) return {};
+  const { turn, model, status, attempts, retryAfter } = view.param('outage', {}) as Record<string, unknown>;
+  if (view.turn !== turn || !view.model.startsWith(String(model ?? ''))) return {};
+  return {
+    fault: {
+      kind: 'status',
+      status: Number(status ?? 529),
+      attempts: Number(attempts ?? 1) < 0 ? 'always' : Number(attempts ?? 1),
+      ...(retryAfter === undefined ? {} : { retryAfter: String(retryAfter) }),
+    },
+  };
+}
 
 /**
  * `turns` turns of one call each (also read from "… 30 turns …" in the message), then an end. `tool` and `args` say

@@ -87,7 +87,7 @@ export function narrow(row: AgentRow, asked: Asked, continued: Continued | null,
     agentHash: row.hash,
     model: definition.model,
     maxOutputTokens: definition.maxOutputTokens,
-    contextTokens: definition.contextTokens ?? windowOf(definition.model, models),
+    contextTokens: definition.contextTokens ?? windowOf(definition, models),
     tools: byCatalog(tools),
     permissions: [...new Set(tools.flatMap((tool) => tool.permissions))].toSorted(),
     resources: resourcesOf(asked, continued),
@@ -113,13 +113,16 @@ function resourcesOf(asked: Asked, continued: Continued | null): readonly string
   return asked.resources.length === 0 ? had : asked.resources;
 }
 
-/** Throws MODEL_UNKNOWN for a model that was taken out since the agent was applied. */
-function windowOf(id: string, models: readonly KnownModel[]): number {
-  const model = models.find((known) => known.id === id);
-  if (model !== undefined) return model.contextWindow;
-  throw new StewardError('MODEL_UNKNOWN', `Model "${id}" is not known any more. Apply the agent with another one.`, {
-    details: { model: id },
+/** The window that all its models have. Throws MODEL_UNKNOWN for one that was taken out since the agent was applied. */
+function windowOf({ model, fallback }: AgentDefinition, models: readonly KnownModel[]): number {
+  const windows = [model, ...(fallback === undefined ? [] : [fallback])].map((id) => {
+    const known = models.find((one) => one.id === id);
+    if (known !== undefined) return known.contextWindow;
+    throw new StewardError('MODEL_UNKNOWN', `Model "${id}" is not known any more. Apply the agent with another one.`, {
+      details: { model: id },
+    });
   });
+  return Math.min(...windows);
 }
 
 function byCatalog(tools: readonly ToolDescriptor[]): Record<string, string[]> {

@@ -16,6 +16,7 @@ export function toAgent(row: AgentRow): MessageInitShape<typeof AgentVersionSche
     hash: row.hash,
     description: definition.description,
     model: definition.model,
+    fallback: definition.fallback ?? '',
     tools: Object.values(definition.tools).flat(),
     appliedAt: timestampFromDate(row.applied_at),
     appliedBy: row.applied_by,
