@@ -3,7 +3,6 @@ import type { ToolResultBlock } from '#domain/conversation.ts';
 import { StewardError } from '#domain/errors.ts';
 import type { CallEnd, CallStore, OpenedCall, RunRef } from '#domain/ports/run-store.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
-import { noteTrace } from '#platform/telemetry/ids.ts';
 import { shownResult } from './conversation.ts';
 import { type NewEvent, record } from './journal.ts';
 import type { Notifier } from './notify.ts';
@@ -28,8 +27,7 @@ export function createCallStore(deps: CallStoreDeps): CallStore {
       if (!row?.catalog || !row.key || !row.digest) {
         throw new StewardError('NOT_FOUND', `Run ${ref.run} has no judged call ${callId}.`);
       }
-      await verifyRow(deps.grants, ref, row.run_grant);
-      noteTrace(ref.run, row.trace_parent);
+      await verifyRow(deps.grants, ref, row);
       return toOpened(row);
     },
 

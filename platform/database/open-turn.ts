@@ -44,7 +44,7 @@ export async function openTurn(
   attempt: TurnAttempt,
 ): Promise<OpenedTurn | null> {
   const { run, earlier } = await readForTurn(trx, ref, turn);
-  await verifyRow(parts.grants, ref, run.run_grant);
+  await verifyRow(parts.grants, ref, run);
   const stored = run.turns >= turn ? await readStored(trx, ref, turn) : null;
   if (stored) return { kind: 'stored', turn: stored, runGrant: run.run_grant };
   const stopped = whyNotNow(run);

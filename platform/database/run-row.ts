@@ -51,7 +51,6 @@ export const RUN_COLUMNS = [
 export async function readRun(trx: Transaction<Database>, ref: RunRef) {
   const row = await trx.selectFrom('agent_runs').select(RUN_COLUMNS).where('id', '=', ref.run).executeTakeFirst();
   if (!row) throw notFound(ref);
-  noteTrace(ref.run, row.trace_parent);
   return row;
 }
 
@@ -76,13 +75,18 @@ export type RunRow = Awaited<ReturnType<typeof readRun>>;
 
 /**
  * Verifies the grant in a run row and that it is this run's and this tenant's: the row was read under a tenant that a
- * workflow's input named, and only the grant makes that true.
+ * workflow's input named, and only the grant makes that true. What is done next is then noted as done in its trace.
  */
-export async function verifyRow(verifier: RunGrantVerifier, ref: RunRef, runGrant: string): Promise<void> {
-  const grant = await verifier.verify(runGrant);
+export async function verifyRow(
+  verifier: RunGrantVerifier,
+  ref: RunRef,
+  row: Pick<RunRow, 'run_grant' | 'trace_parent'>,
+): Promise<void> {
+  const grant = await verifier.verify(row.run_grant);
   if (grant.tenant !== ref.tenant || grant.run !== ref.run) {
     throw new StewardError('GRANT_MISMATCH', `The grant of run ${ref.run} is for another run or tenant.`);
   }
+  noteTrace(ref.run, row.trace_parent);
 }
 
 export interface AgentVersion {

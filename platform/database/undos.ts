@@ -25,7 +25,7 @@ export function createUndoStore(deps: UndoStoreDeps): UndoStore {
       if (!row?.catalog) {
         throw new StewardError('NOT_FOUND', `Undo ${undo} has no step for call ${callId} of run ${ref.run}.`);
       }
-      await verifyRow(deps.grants, ref, row.run_grant);
+      await verifyRow(deps.grants, ref, row);
       return {
         state: row.state,
         tool: row.tool,
@@ -55,7 +55,7 @@ function openedStep(trx: Transaction<Database>, ref: RunRef, undo: string, callI
       join.onRef('i.run_id', '=', 's.run_id').onRef('i.call_id', '=', 's.call_id'),
     )
     .select(['s.state', 's.tool', 's.digest', 's.attempts', 's.authorized_at'])
-    .select(['i.catalog', 'i.timeout_ms', 'r.run_grant'])
+    .select(['i.catalog', 'i.timeout_ms', 'r.run_grant', 'r.trace_parent'])
     .where('s.undo_id', '=', undo)
     .where('s.call_id', '=', callId)
     .where('s.run_id', '=', ref.run)

@@ -107,7 +107,7 @@ export function createRunActivities(parts: WorkerParts): RunActivities & { reado
       runGrantOf: (ref) =>
         withTenant(db, ref.tenant, async (trx) => {
           const run = await readRun(trx, ref);
-          await verifyRow(parts.grants, ref, run.run_grant);
+          await verifyRow(parts.grants, ref, run);
           return run.run_grant;
         }),
     }),
