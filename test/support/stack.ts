@@ -62,6 +62,7 @@ export interface AgentOptions {
   readonly waits?: Readonly<Record<string, string>>;
   readonly tools?: string;
   readonly maxOutputTokens?: number;
+  readonly contextTokens?: number;
 }
 
 const PORTS = [
@@ -218,6 +219,7 @@ function agentYaml(name: string, options: AgentOptions): string {
     `  script: ${options.script ?? 'plan'}`,
     `tools:${options.tools ?? ALL_TOOLS}`,
     `budget: ${options.budget ?? '$0.50'}`,
+    ...block('context', options.contextTokens === undefined ? undefined : { max_tokens: options.contextTokens }),
     ...block('limits', options.limits),
     ...block('waits', options.waits),
     '',
