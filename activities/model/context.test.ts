@@ -156,7 +156,7 @@ test('then what is old is summed up by the model, counted and paid like any call
   const cached = costs.filter((cost) => cost.purpose === 'summary').map((cost) => cost.usage);
   for (const usage of cached) expect(usage.cacheRead).toBeGreaterThan(4 * (usage.input + usage.cacheWrite));
   // A repeated turn tells the same.
-  const at = told.findIndex((one) => one === 1) + 1;
+  const at = told.indexOf(1) + 1;
   expect(await activity()(run, at, 2)).toEqual(results[at - 1]);
 }, 60_000);
 
@@ -309,4 +309,49 @@ test('words of users longer than their room are cut, the first and the newest ke
   expect(first[0]).toContain('Look at everything.');
   expect(first).toContain('The newest words.');
   expect(first).toContainEqual(expect.stringContaining('had no room here'));
+}, 60_000);
+
+/** A run that goes on from another, as run-api writes it. */
+async function after(first: SeededRun, columns: Readonly<Record<string, unknown>> = {}): Promise<SeededRun> {
+  await bench.calls.close(first.ref, { status: 'cancelled', reason: 'cancelled', message: '' });
+  const row = await first.row();
+  return start(
+    {},
+    {
+      tenant: first.ref.tenant,
+      input: 'Go on with it.',
+      columns: {
+        earlier_runs: [first.ref.run],
+        earlier_steps: [row.step_seq],
+        prefix_from: row.prefix_from,
+        handles_through: row.handles_through,
+        handles_at: row.handles_at,
+        summarised_through: row.summarised_through,
+        ...columns,
+      },
+    },
+  );
+}
+
+test('a run that goes on from a long one is shown what that one was shown, and shortens it further in its own time', async () => {
+  const first = await start({ thinking: 'Hm.' }, { columns: { context_tokens: 2 * WINDOW } });
+  await play(first, 30, 900);
+  // Just behind a hop, so that there is room for a while.
+  const hops = (await shortenings(first)).length;
+  for (let turn = 31; (await shortenings(first)).length === hops; turn += 1) await play(first, 1, 900, turn);
+  const shown = wires(first).at(-1) as Wire;
+  const second = await after(first, { context_tokens: 2 * WINDOW });
+  await play(second, 1, 900);
+  const begun = wires(second).at(0) as Wire;
+  expect(extendsIt(shown, begun)).toBe(true);
+  expect(JSON.stringify(begun.messages.at(-1))).toContain('Go on with it.');
+  await play(second, 30, 900, 2);
+  expect((await shortenings(second)).length).toBeGreaterThan(0);
+  expect(sent(second).every((request) => request.status === 200)).toBe(true);
+  // One with a smaller window sums up what the others were shown, before its first turn.
+  const small = await after(first, { context_tokens: WINDOW });
+  await play(small, 6, 300);
+  expect(await shortenings(small)).toContain('summary');
+  expect(sent(small).every((request) => request.status === 200)).toBe(true);
+  expect(JSON.stringify((wires(small).at(-1) as Wire).messages[0])).toContain('Look at everything.');
 }, 60_000);

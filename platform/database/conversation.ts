@@ -92,9 +92,18 @@ function ownRows(trx: Transaction<Database>, run: Conversing, from: number): Pro
 async function readAnew(trx: Transaction<Database>, run: Conversing, key: string): Promise<Read> {
   const earlier = await earlierSteps(trx, run);
   const floor = Math.max(0, run.summarised_through - stepsBefore(run));
-  const empty = { key, floor, last: floor, at: '', length: earlier.length === 0 ? 0 : JSON.stringify(earlier).length };
-  const begun: Read = { ...empty, steps: earlier, messages: messagesOf(earlier, viewOf(run)) };
-  return extended(begun, await ownRows(trx, run, floor + 1), run) ?? begun;
+  const rows = await ownRows(trx, run, floor + 1);
+  const steps = [...earlier, ...toSteps(rows, run.earlier_runs.length, stepsBefore(run))];
+  const newest = rows.at(-1);
+  return {
+    key,
+    floor,
+    steps,
+    messages: messagesOf(steps, viewOf(run)),
+    last: newest?.number ?? floor,
+    at: newest?.at ?? '',
+    length: rows.reduce((sum, row) => sum + row.length, earlier.length === 0 ? 0 : JSON.stringify(earlier).length),
+  };
 }
 
 /** Null where the first of the rows is not the last that was read. */

@@ -6,7 +6,7 @@ import { type TestStack, testStack } from '../support/stack.ts';
 
 /**
  * A run of many turns, through continue-as-new and with a small window, on everything that is real; its worker is killed
- * in the middle. `STEWARD_LONG_RUN_TURNS` makes it longer: 1,000 take about two minutes.
+ * in the middle. `STEWARD_LONG_RUN_TURNS` makes it longer: 1,000 take some minutes.
  */
 
 const TURNS = Number(process.env.STEWARD_LONG_RUN_TURNS ?? 150);
@@ -115,9 +115,8 @@ test(
     // What a worker that knows nothing of the run would read: steps since the newest summary.
     const unread = (row?.step_seq ?? 0) - (row?.summarised_through ?? 0);
     expect(unread).toBeLessThan(150);
-    process.stderr.write(
-      `${JSON.stringify({ turns: TURNS, executions: chain.length, steps: row?.step_seq, read: unread, ...prompts, ...count.summary })}\n`,
-    );
+    const figures = { executions: chain.length, steps: row?.step_seq, unread, summaries: count.summary?.n, ...prompts };
+    process.stderr.write(`${JSON.stringify({ turns: TURNS, ...figures })}\n`);
   },
   TURNS * 2_000 + 60_000,
 );
