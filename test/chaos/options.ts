@@ -33,7 +33,8 @@ Kills the processes of a stack of its own while runs work on it, then counts the
   --drop 50        percent of the notifications between processes that get lost (0 to 100)
   --seed N         repeats another suite's kills
   --sabotage WHAT  receipts: the catalogs forget what they did; resolve: a call that was cut off is taken for not done.
-                   The suite then must find duplicates
+                   The suite then must find duplicates. patched: the next release changes workflows without a
+                   patch; it then must find runs that do not fit
   --minutes 8      how long the runs may take (1 to 60)
   --json           only the figures on stdout
   --help           this text
@@ -90,7 +91,7 @@ function sabotageOf(text: string | undefined): Sabotage | null {
   if (text === undefined) return null;
   const found = SABOTAGES.find((sabotage) => sabotage === text);
   if (found !== undefined) return found;
-  throw new UsageError(`--sabotage takes ${SABOTAGES.join(' or ')}, not "${text}".`);
+  throw new UsageError(`--sabotage takes ${SABOTAGES.join(', ')}, not "${text}".`);
 }
 
 function whole(name: string, text: string, least: number, most: number): number {

@@ -36,7 +36,7 @@ export const LATE = 'late';
 export const LATE_DONE = 'late-done';
 
 /** What may be switched off, to see that the suite would notice. */
-export const SABOTAGES = ['receipts', 'resolve'] as const;
+export const SABOTAGES = ['receipts', 'resolve', 'patched'] as const;
 export type Sabotage = (typeof SABOTAGES)[number];
 
 /** Variables that tell the suite's own processes what to do. */
@@ -46,6 +46,8 @@ export const SABOTAGE_VARIABLE = 'CHAOS_SABOTAGE';
 export const CLOCK_VARIABLE = 'CHAOS_CLOCK_MS';
 /** Share of the notifications of Postgres that never reach a process. */
 export const DROP_VARIABLE = 'CHAOS_DROP_NOTIFIES';
+/** In the suite's folder: the path of the workflow bundle that workers take, once they have been rolled. */
+export const BUNDLE_FILE = 'bundle';
 /** In the suite's folder: a byte for each of them. */
 export const DROPPED_FILE = 'dropped';
 

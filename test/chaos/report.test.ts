@@ -24,6 +24,8 @@ const found = {
   crashes: [],
   mailsRepeated: 0,
   dropped: 0,
+  rolls: 1,
+  nonDeterminism: 0,
   seconds: 5,
 };
 const figures = figuresOf(found);
@@ -50,4 +52,11 @@ test('with a defence switched off, finding nothing is the fault', () => {
   const sabotaged = { ...options, sabotage: 'receipts' } as const;
   expect(faultsOf(figures, sabotaged)).toHaveLength(1);
   expect(faultsOf({ ...figures, duplicated: 2, completed: 0 }, sabotaged)).toEqual([]);
+});
+
+test('runs that did not fit the next release are a fault, and what a left-out patch must show', () => {
+  expect(faultsOf({ ...figures, nonDeterminism: 1 }, options)).toEqual(['nonDeterminism is 1 and must be 0']);
+  const sabotaged = { ...options, sabotage: 'patched' } as const;
+  expect(faultsOf({ ...figures, nonDeterminism: 1 }, sabotaged)).toEqual([]);
+  expect(faultsOf(figures, sabotaged)).toHaveLength(1);
 });

@@ -17,6 +17,10 @@ export interface Found {
   readonly watched: readonly Watched[];
   readonly crashes: readonly string[];
   readonly mailsRepeated: number;
+  /** How often the worker was replaced by one of the next release. */
+  readonly rolls: number;
+  /** Workflow tasks that failed because the code did not fit the history. */
+  readonly nonDeterminism: number;
   /** Notifications that never reached a process. */
   readonly dropped: number;
   readonly seconds: number;
@@ -58,6 +62,8 @@ export function figuresOf(found: Found) {
     mailsRepeated: found.mailsRepeated,
     watchErrors: watched.reduce((sum, { wrong }) => sum + wrong, 0),
     crashes: found.crashes.length,
+    rolls: found.rolls,
+    nonDeterminism: found.nonDeterminism,
     clockSkewMs: options.skewMs * 2,
     notifiesDropped: found.dropped,
     serverBackMsP99: rounded(percentile(servers, 99), 0),
@@ -83,6 +89,9 @@ const FEWEST_RECOVERIES = 10;
 
 /** What is not as it must be; empty where all is well. */
 export function faultsOf(figures: Figures, options: ChaosOptions): readonly string[] {
+  if (options.sabotage === 'patched') {
+    return figures.nonDeterminism > 0 ? [] : ['the patch was left out, and every run went on'];
+  }
   if (options.sabotage !== null) {
     return figures.duplicated > 0 ? [] : [`${options.sabotage} was switched off, and nothing was duplicated`];
   }
@@ -92,11 +101,13 @@ export function faultsOf(figures: Figures, options: ChaosOptions): readonly stri
   };
   must('kills', options.kills);
   must('completed', options.runs);
+  must('rolls', 1);
   must('effectsFound', figures.effectsExpected);
   for (const name of [
     'duplicated',
     'lost',
     'stuck',
+    'nonDeterminism',
     'contradicted',
     'disagreements',
     'watchErrors',
@@ -132,6 +143,8 @@ export function report(figures: Figures, found: Found): readonly string[] {
       ['  mails handed over again and dropped there', text(figures.mailsRepeated)],
       [`${figures.kills} kills, ${figures.killsInFlight} of them with something in flight`, ''],
       ...Object.entries(figures.killsBy).map(([name, number]) => [`  ${name}`, String(number)]),
+      ['Worker replaced by the next release', String(figures.rolls)],
+      ['  tasks that did not fit their history', String(figures.nonDeterminism)],
       ['Clocks apart, ms', String(figures.clockSkewMs)],
       ['Notifications lost', String(figures.notifiesDropped)],
       ['Postgres or Temporal killed to serving again, ms, p99', text(figures.serverBackMsP99)],

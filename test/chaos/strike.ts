@@ -11,6 +11,8 @@ const COME_TO_MS = 15_000;
 /** The same where only one run is left. */
 const LAST_COME_TO_MS = 3_000;
 const LOOK_MS = 20;
+/** Share of all effects that must be done first. */
+const ROLL_AT = 0.2;
 
 export interface Strike {
   readonly plan: Plan;
@@ -18,12 +20,18 @@ export interface Strike {
   readonly supervisor: Supervisor;
   readonly progress: Progress;
   readonly note: (line: string) => void;
+  /** The workflow bundle of the next release. */
+  readonly release: string;
 }
 
 /** Kills what is planned, one after the other, each when it is due or only one run is left. */
 export async function strike(on: Strike): Promise<void> {
   try {
-    for (const kill of on.plan.kills) {
+    const { kills } = on.plan;
+    const rollAt = Math.floor(kills.length / 3);
+    if (kills.length === 0) await roll(on);
+    for (const [index, kill] of kills.entries()) {
+      if (index === rollAt) await roll(on);
       const due = await on.progress.reaches(kill.at * on.progress.runs * EFFECTS_PER_RUN);
       if (!due) return;
       await strikeOne(on, kill);
@@ -31,6 +39,11 @@ export async function strike(on: Strike): Promise<void> {
   } finally {
     on.progress.struck = true;
   }
+}
+
+/** Replaces the worker by one of the next release while runs of this one are under way. */
+async function roll({ progress, supervisor, release }: Strike): Promise<void> {
+  if (await progress.reaches(ROLL_AT * progress.runs * EFFECTS_PER_RUN)) await supervisor.roll(release);
 }
 
 async function strikeOne(on: Strike, { target, point }: PlannedKill): Promise<void> {

@@ -23,6 +23,7 @@ import {
 import { type Control, openControl } from './probe.ts';
 import { Progress } from './progress.ts';
 import { readEvents, recoveriesOf } from './recovery.ts';
+import { nextRelease, nonDeterminismOf } from './release.ts';
 import type { Found } from './report.ts';
 import { delay, strike } from './strike.ts';
 import { Supervisor } from './supervisor.ts';
@@ -96,7 +97,8 @@ async function onStack(
   const around: Around = { s, agent, seed: options.seed, progress, over };
   const plan = planOf(options, randomOf(options.seed));
   const watched = new Map<string, Watched>();
-  const on = { plan, control, supervisor, progress, note };
+  const release = await nextRelease(control.folder, { patched: options.sabotage !== 'patched' });
+  const on = { plan, control, supervisor, progress, note, release };
   const told = setInterval(
     () => note(`${progress.closed} of ${progress.runs} runs closed, ${progress.done} effects`),
     TOLD_MS,
@@ -128,6 +130,8 @@ async function onStack(
     recoveries: recoveriesOf(workers, await readEvents(s)),
     watched: [...watched.values()],
     crashes: supervisor.crashes,
+    rolls: supervisor.rolls,
+    nonDeterminism: await nonDeterminismOf(s, progress.ids),
     dropped: existsSync(join(control.folder, DROPPED_FILE)) ? statSync(join(control.folder, DROPPED_FILE)).size : 0,
     mailsRepeated: evidence.mailsRepeated,
     seconds: Math.round((Date.now() - began) / 1_000),

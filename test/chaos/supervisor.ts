@@ -1,7 +1,9 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunningService } from '#deploy/dev/processes.ts';
 import type { ServerName, Stack } from '#deploy/dev/stack.ts';
-import { POINTS, TARGETS, type Target } from './points.ts';
+import { BUNDLE_FILE, POINTS, TARGETS, type Target } from './points.ts';
 import type { Control, Snapshot, Work } from './probe.ts';
 
 /** One process that was killed. Times are milliseconds since 1970. */
@@ -27,6 +29,9 @@ export class Supervisor {
   readonly kills: Kill[] = [];
   /** Processes that ended and were neither killed nor told to end. */
   readonly crashes: string[] = [];
+  /** How often the worker was replaced by one of another release. */
+  rolls = 0;
+  readonly #rolled = new Set<number>();
   readonly #stack: Stack;
   readonly #control: Control;
   readonly #note: (line: string) => void;
@@ -91,6 +96,18 @@ export class Supervisor {
     kill.readyAt = Date.now();
   }
 
+  /** Ends the worker as a deploy does, and starts it with another workflow bundle; it keeps that from now on. */
+  async roll(bundle: string): Promise<void> {
+    writeFileSync(join(this.#control.folder, BUNDLE_FILE), bundle);
+    const { pid, exited } = await this.up('worker');
+    this.#rolled.add(pid);
+    this.#note('rolling the worker to the next release');
+    signal(pid, 'SIGTERM');
+    await exited;
+    await this.up('worker');
+    this.rolls += 1;
+  }
+
   /** Takes ends for wanted from now on, and waits for starts under way. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -119,6 +136,7 @@ export class Supervisor {
     const own = this.#killed.get(pid);
     const note = this.#control.notes().find((each) => each.pid === pid && Object.hasOwn(POINTS[target], each.point));
     const found = own ?? note;
+    if (found === undefined && this.#rolled.has(pid)) return null;
     if (found === undefined || end !== 'SIGKILL') {
       this.crashes.push(`${target} ended by itself (${end}); see ${this.#stack.service(target).logFile}`);
       return null;

@@ -1,4 +1,6 @@
 import './world.ts';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { decodeJwt } from 'jose';
 import { isStewardError, StewardError } from '#domain/errors.ts';
 import type { ModelPort } from '#domain/ports/model.ts';
@@ -8,12 +10,12 @@ import { readConfig } from '#platform/config/service.ts';
 import { parseActionRecord } from '#platform/identity/action-record.ts';
 import { startWorkerService, workerVariables } from '#services/worker/service.ts';
 import { EFFECT_TOOLS, SEEN_TWICE } from '../intents.ts';
-import { SABOTAGE_VARIABLE } from '../points.ts';
+import { BUNDLE_FILE, FOLDER_VARIABLE, SABOTAGE_VARIABLE } from '../points.ts';
 import { Probe } from '../probe.ts';
 
 const probe = new Probe('worker');
 const sabotage = process.env[SABOTAGE_VARIABLE];
-const mayDieAfter = sabotage ? SEEN_TWICE : EFFECT_TOOLS;
+const mayDieAfter = sabotage === 'receipts' || sabotage === 'resolve' ? SEEN_TWICE : EFFECT_TOOLS;
 
 const runOf = (runGrant: string): string | null => (decodeJwt(runGrant) as { run?: string }).run ?? null;
 
@@ -61,6 +63,8 @@ const neverResolving = (inner: CatalogPort): CatalogPort => ({
 });
 
 await runService(async () => {
+  const rolled = join(process.env[FOLDER_VARIABLE] ?? '', BUNDLE_FILE);
+  if (existsSync(rolled)) process.env.STEWARD_WORKFLOW_BUNDLE = readFileSync(rolled, 'utf8');
   const worker = await startWorkerService(readConfig(workerVariables), {
     model,
     guard,
