@@ -75,4 +75,14 @@ export const suites: readonly Suite[] = [
     expect: { exitCode: 0, figures: { effectsDuplicated: { min: 1 } } },
     maySkip: true,
   },
+  {
+    name: 'providers: both adapters keep the contract, and runs go over to the fallback and back',
+    command: ['npm', 'run', '-s', 'providers', '--', '--json'],
+    expect: { exitCode: 0, figures: { behaviours: 30, anthropic: 30, openai: 30, fallbacks: 7, 'failed.length': 0 } },
+  },
+  {
+    name: 'providers without fallbacks must find runs that fail',
+    command: ['npm', 'run', '-s', 'providers', '--', '--json', '--sabotage', 'fallback'],
+    expect: { exitCode: 0, figures: { anthropic: 30, openai: 30, 'failed.length': { min: 4 } } },
+  },
 ];

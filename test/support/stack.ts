@@ -56,6 +56,9 @@ export interface TestStack {
 
 export interface AgentOptions {
   readonly name?: string;
+  /** Default claude-sonnet-5-5. */
+  readonly model?: string;
+  readonly fallback?: string;
   readonly script?: string;
   readonly budget?: string;
   readonly limits?: Readonly<Record<string, number | string>>;
@@ -211,7 +214,8 @@ function agentYaml(name: string, options: AgentOptions): string {
   return [
     `name: ${name}`,
     'description: For a test.',
-    'model: claude-sonnet-5-5',
+    `model: ${options.model ?? 'claude-sonnet-5-5'}`,
+    ...(options.fallback === undefined ? [] : [`fallback: ${options.fallback}`]),
     `max_output_tokens: ${options.maxOutputTokens ?? 1024}`,
     'instructions: |',
     '  Do as the script says.',
