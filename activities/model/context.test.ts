@@ -4,6 +4,8 @@ import type { ModelPort } from '#domain/ports/model.ts';
 import type { JudgedCall, ThinkResult } from '#domain/ports/run-activities.ts';
 import type { TurnStore } from '#domain/ports/run-store.ts';
 import type { GuardPort } from '#domain/ports/services.ts';
+import { type Conversing, rowsOf } from '#platform/database/steps.ts';
+import { withTenant } from '#platform/database/tenant.ts';
 import { createAnthropicModel } from '#platform/llm/anthropic.ts';
 import { type OfflineModel, startOfflineModel } from '#services/offline-model/server.ts';
 import { activityEnvironment, endOf } from '#test/support/activities.ts';
@@ -178,8 +180,14 @@ test('a prompt never passes the window, however long the talk, and rows are read
   }
   expect(most).toBeLessThanOrEqual(WINDOW);
   expect(most).toBeGreaterThan(MARKS.low);
-  const row = await run.row();
-  expect(row.summarised_through).toBeGreaterThan(row.step_seq / 2);
+  const atFirst = await readAnew(run);
+  await play(run, 60, 700, 61);
+  const later = await readAnew(run);
+  for (const read of [atFirst, later]) {
+    expect(read.rows).toBeLessThan(60);
+    // The window, and what of it is not sent: the summary's words once more, ids, braces.
+    expect(read.bytes).toBeLessThan(4 * WINDOW);
+  }
 }, 60_000);
 
 test.each([
@@ -310,6 +318,15 @@ test('words of users longer than their room are cut, the first and the newest ke
   expect(first).toContain('The newest words.');
   expect(first).toContainEqual(expect.stringContaining('had no room here'));
 }, 60_000);
+
+/** What a worker that knows nothing of the run reads of it for its next turn. */
+async function readAnew(run: SeededRun): Promise<{ readonly rows: number; readonly bytes: number }> {
+  const row = (await run.row()) as Conversing & { readonly id: string };
+  const rows = await withTenant(bench.db, run.ref.tenant, (trx) =>
+    rowsOf(trx, row.id, { from: row.summarised_through + 1, handles: row.handles_through }),
+  );
+  return { rows: rows.length, bytes: JSON.stringify(rows).length };
+}
 
 /** A run that goes on from another, as run-api writes it. */
 async function after(first: SeededRun, columns: Readonly<Record<string, unknown>> = {}): Promise<SeededRun> {

@@ -153,6 +153,31 @@ test('a run is cancelled and its budget raised', async () => {
   expect(JSON.parse(cancelled.stdout)).toMatchObject({ run: { id, stopReason: expect.stringContaining('ann@acme') } });
 }, 120_000);
 
+test('a run is told something, and another goes on from it once it has ended', async () => {
+  const id = await start();
+  const told = await steward(['run', 'send', id, '-', '--request-id', 'm-1'], { stdin: 'Only the blue ones.' });
+  expect(told).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('was told; it reads it before its next turn'),
+  });
+  const again = await steward(['run', 'send', id, 'Only the blue ones.', '--request-id', 'm-1', '--json']);
+  expect(again.code).toBe(0);
+  expect(JSON.parse(again.stdout)).toMatchObject({ run: { id }, repeated: true });
+  const [nothing, open] = await Promise.all([
+    steward(['run', 'send', id]),
+    steward(['run', 'start', '--agent', 'helper', 'Go on.', '--continues', id]),
+  ]);
+  expect(nothing).toMatchObject({ code: 2, stderr: expect.stringContaining('Say it once') });
+  expect(open.stderr).toContain('Send it a message instead');
+  await close(id, 'completed');
+  const { run } = JSON.parse(
+    (await steward(['run', 'start', '--agent', 'helper', 'Go on.', '--continues', id, '--json'])).stdout,
+  ) as { run: { id: string; continues: string } };
+  expect(run.continues).toBe(id);
+  const late = await steward(['run', 'send', id, 'Too late.']);
+  expect(late).toMatchObject({ code: expect.any(Number), stderr: expect.stringContaining('is closed: completed') });
+}, 120_000);
+
 test('agents are applied from files, and faults are told for each', async () => {
   const [applied, mixed, list, get] = await Promise.all([
     steward(['agent', 'apply', '-'], { stdin: HELPER }),

@@ -952,7 +952,7 @@ export type Step = Message<"steward.run.v1.Step"> & {
   number: number;
 
   /**
-   * user_message, model_message, tool_result, note.
+   * user_message, model_message, tool_result, summary (of steps the model is no longer shown), note.
    *
    * @generated from field: string kind = 2;
    */
