@@ -114,3 +114,26 @@ test('an answer that comes after the end changes the ledger and nothing of the r
   expect(await run.kinds()).toEqual(kinds);
   expect(await run.account()).toMatchObject({ reserved_micro_usd: 0, settled_micro_usd: 200 });
 });
+
+test('what another attempt reads of messages while a turn waits for its money is part of it', async () => {
+  const run = await bench.run();
+  const { ref } = run;
+  const opened = await openAfter(run, async () => {
+    await bench.database.query(
+      `insert into steward.agent_run_steps (tenant, run_id, number, kind, turn, content)
+       values ($1, $2, 2, 'user_message', 1, '{"text":"Wait!"}')`,
+      [ref.tenant, ref.run],
+    );
+    await bench.database.query('update steward.agent_runs set step_seq = 2 where id = $1', [ref.run]);
+  });
+  expect(opened.kind === 'reserved' && opened.request.messages).toEqual([
+    {
+      role: 'user',
+      content: [
+        { type: 'text', text: 'Do it.' },
+        { type: 'text', text: 'Wait!' },
+      ],
+    },
+  ]);
+  expect(await run.costs()).toHaveLength(1);
+});
