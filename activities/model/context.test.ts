@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { marksOf, SUMMARY_MARK } from '#domain/context.ts';
-import type { ModelPort } from '#domain/ports/model.ts';
+import type { ModelPort, ModelRequest } from '#domain/ports/model.ts';
 import type { JudgedCall, ThinkResult } from '#domain/ports/run-activities.ts';
 import type { TurnStore } from '#domain/ports/run-store.ts';
 import type { GuardPort } from '#domain/ports/services.ts';
@@ -9,7 +9,7 @@ import { withTenant } from '#platform/database/tenant.ts';
 import { createAnthropicModel } from '#platform/llm/anthropic.ts';
 import { type OfflineModel, startOfflineModel } from '#services/offline-model/server.ts';
 import { activityEnvironment, endOf } from '#test/support/activities.ts';
-import { type Row, type SeededRun, type SeedOptions, workerBench } from '#test/support/worker-bench.ts';
+import { answer, type Row, type SeededRun, type SeedOptions, workerBench } from '#test/support/worker-bench.ts';
 import { BegunCalls } from '../tools/begun-calls.ts';
 import { createThink } from './think.ts';
 
@@ -250,19 +250,32 @@ test('an attempt that dies between summary and turn, or loses the answer of its 
   expect(await run.row()).toMatchObject({ model_calls: turn + 1 });
 }, 60_000);
 
-test('two attempts that sum up at the same time both pay, and one summary stands', async () => {
+test('of two attempts that sum up at the same time both pay, and the first summary stands', async () => {
   const run = await start();
+  const estimate = (request: ModelRequest) => model.estimateInputTokens(request);
+  const open = async (turn: number) => {
+    const { id, opened } = await run.openWith(turn, estimate);
+    return opened.kind === 'summarise' ? { id, cut: opened.cut } : null;
+  };
   let turn = 1;
-  for (; ; turn += 1) {
-    const { opened } = await run.openWith(turn, (request) => model.estimateInputTokens(request));
-    if (opened.kind === 'summarise') break;
+  let one = await open(turn);
+  for (; one === null; one = await open(turn)) {
     await play(run, 1, 300, turn);
+    turn += 1;
   }
-  const both = await Promise.all([activity()(run, turn, 2), activity()(run, turn, 3)]);
-  expect(both).toMatchObject([{ kind: 'calls' }, { kind: 'calls' }]);
-  expect((await run.steps()).filter((step) => step.kind === 'summary')).toHaveLength(1);
-  const stored = await activity()(run, turn, 4);
-  expect(stored).toMatchObject({ kind: 'calls', summaries: 1 });
+  const two = await open(turn);
+  if (two === null) throw new Error('it was summed up');
+  const said = (text: string) => answer([{ type: 'text', text }]);
+  await bench.turns.storeSummary(run.ref, turn, one.id, one.cut, said('The first.'));
+  await bench.turns.storeSummary(run.ref, turn, two.id, two.cut, said('The second.'));
+  expect((await run.steps()).filter((step) => step.kind === 'summary')).toMatchObject([
+    { content: { text: 'The first.' } },
+  ]);
+  const paid = (await run.costs()).filter((cost) => cost.purpose === 'summary');
+  expect(paid).toMatchObject([{ state: 'settled' }, { state: 'settled' }]);
+  const result = await activity()(run, turn, 3);
+  expect(result).toMatchObject({ kind: 'calls', summaries: 1 });
+  expect(await activity()(run, turn, 4)).toEqual(result);
 }, 60_000);
 
 test('the last model call goes to the turn: nothing is left for a summary', async () => {
