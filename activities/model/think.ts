@@ -105,7 +105,8 @@ async function summarise(
   } catch (error) {
     if (!isStewardError(error) || !(error.code.startsWith('MODEL_') || error.code === 'CANCELLED')) throw error;
     const { code, message } = error;
-    await deps.store.endAttempt(ref, input.turn, attemptId, endOf(error), { code, message, retrying: true });
+    const retrying = code !== 'CANCELLED' || whatStops(signal) === 'attempt';
+    await deps.store.endAttempt(ref, input.turn, attemptId, endOf(error), { code, message, retrying });
     if (code === 'CANCELLED' || isRetryable(code)) throw onward(deps, opened, error);
   }
   await storing(deps, input, () => deps.store.storeSummary(ref, input.turn, attemptId, opened.cut, answer));
