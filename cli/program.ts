@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { addAgent } from './commands/agent.ts';
 import { addApproval } from './commands/approval.ts';
 import { addRun } from './commands/run.ts';
+import { addTool } from './commands/tool.ts';
 import { addDev } from './dev/command.ts';
 import { EXIT_HELP } from './exit-codes.ts';
 import { span } from './input.ts';
@@ -39,6 +40,7 @@ export function createProgram(): Command {
   addRun(program);
   addApproval(program);
   addAgent(program);
+  addTool(program);
   addDev(program);
   return program;
 }

@@ -21,6 +21,7 @@ interface ListOptions {
   readonly user?: string;
   readonly label?: Readonly<Record<string, string>>;
   readonly tool?: string;
+  readonly text?: string;
   readonly since?: Date;
   readonly before?: Date;
   readonly limit: number;
@@ -84,6 +85,7 @@ function addList(parent: Command): void {
     .option('--user <subject>', 'only runs that act for this user')
     .option('--label <key=value>', 'only runs with this label; may be repeated', pairs)
     .option('--tool <name>', 'only runs that used this tool')
+    .option('--text <words>', 'only runs with all these words in what was wanted or in the outcome')
     .option('--since <when>', 'only runs created since: 2h, 7d, or a date', moment)
     .option('--before <when>', 'only runs created before: 2h, 7d, or a date', moment)
     .option('--limit <n>', 'at most so many', whole(1, 100), 20)
@@ -98,6 +100,7 @@ function addList(parent: Command): void {
             actingUser: options.user ?? '',
             labels: { ...options.label },
             tool: options.tool ?? '',
+            text: options.text ?? '',
             ...(options.since === undefined ? {} : { createdAfter: timestampFromDate(options.since) }),
             ...(options.before === undefined ? {} : { createdBefore: timestampFromDate(options.before) }),
             pageSize: options.limit,

@@ -200,3 +200,22 @@ test('agents are applied from files, and faults are told for each', async () => 
   expect(list.stdout).toMatch(/^AGENT[\s\S]*helper {2}/);
   expect(get.stdout).toBe(HELPER);
 }, 120_000);
+
+test('runs are found by words and exported with their steps', async () => {
+  const id = await start('--label', 'kind=exported');
+  const [found, none, all] = await Promise.all([
+    steward(['run', 'list', '--text', 'help ME', '--label', 'kind=exported', '--json']),
+    steward(['run', 'list', '--text', 'no-such-word']),
+    steward(['run', 'export', '--from', '1h', '--steps', '--costs']),
+  ]);
+  expect(JSON.parse(found.stdout)).toMatchObject({ runs: [{ id }] });
+  expect(none.stdout).toBe('No such runs.\n');
+  expect(all.code).toBe(0);
+  const lines = all.stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { kind: string; run?: { id: string }; step?: { runId: string } });
+  expect(lines.some(({ run }) => run?.id === id)).toBe(true);
+  expect(lines.some(({ step }) => step?.runId === id)).toBe(true);
+  expect(await steward(['run', 'export', '--from', '300d'])).toMatchObject({ code: 2, stdout: '' });
+}, 120_000);

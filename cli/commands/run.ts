@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { addRunExport } from './run-export.ts';
 import { addRunReads } from './run-read.ts';
 import { addRunStart } from './run-start.ts';
 import { addRunSteering } from './run-steer.ts';
@@ -14,4 +15,5 @@ export function addRun(program: Command): void {
   addRunReads(run);
   addRunSteering(run);
   addRunUndo(run);
+  addRunExport(run);
 }
