@@ -18,12 +18,12 @@ const found = {
   options,
   count: counted,
   kills: [{ target: 'worker', pid: 1, point: null, at: 1, work: [], readyAt: 2 } as const],
-  notes: [],
+  notes: [{ target: 'projects', point: 'late', what: 'x', at: 1, pid: 1, work: [] } as const],
   recoveries: Array.from({ length: 10 }, (_, index) => ({ run: 'a', backToStep: 500 * index, killToStep: 9_000 })),
   watched: [],
   crashes: [],
   mailsRepeated: 0,
-  dropped: 0,
+  dropped: 3,
   rolls: 1,
   nonDeterminism: 0,
   seconds: 5,
@@ -46,6 +46,14 @@ test('runs that did not complete, kills that did not come and slow recoveries ar
   expect(faultsOf({ ...figures, kills: 0 }, options)).toHaveLength(1);
   expect(faultsOf({ ...figures, recoveryMsP99: 8_000 }, options)).toHaveLength(1);
   expect(faultsOf({ ...figures, recoveryMsP99: 8_000, recoveries: 9 }, options)).toEqual([]);
+});
+
+test('servers that were not killed, calls that were not late and notifications that came are faults', () => {
+  expect(faultsOf({ ...figures, targets: { postgres: 1 } }, { ...options, servers: 2 })).toEqual([
+    'temporal was never killed',
+  ]);
+  expect(faultsOf({ ...figures, late: 0 }, options)).toEqual(['no call was begun late']);
+  expect(faultsOf({ ...figures, notifiesDropped: 0 }, options)).toEqual(['no notification got lost']);
 });
 
 test('with a defence switched off, finding nothing is the fault', () => {

@@ -2,7 +2,7 @@ import { columns, percentile, rounded } from '#bench/figures.ts';
 import type { Count } from './count.ts';
 import type { ChaosOptions } from './options.ts';
 import type { Watched } from './people.ts';
-import { LATE, LATE_DONE } from './points.ts';
+import { LATE, LATE_DONE, SERVERS } from './points.ts';
 import type { Note } from './probe.ts';
 import type { Recovery } from './recovery.ts';
 import type { Kill } from './supervisor.ts';
@@ -83,7 +83,7 @@ function killsBy(kills: readonly Kill[], nameOf: (kill: Kill) => string): Readon
 }
 
 /** A worker that is back has gone on with the runs of the one before within this, in milliseconds. */
-const RECOVERED_MS = 8_000;
+const RECOVERED_MS = 6_000;
 /** A percentile of fewer says nothing. */
 const FEWEST_RECOVERIES = 10;
 
@@ -102,6 +102,11 @@ export function faultsOf(figures: Figures, options: ChaosOptions): readonly stri
   must('kills', options.kills);
   must('completed', options.runs);
   must('rolls', 1);
+  for (const server of SERVERS) {
+    if (options.servers >= SERVERS.length && !(server in figures.targets)) faults.push(`${server} was never killed`);
+  }
+  if (options.late > 0 && figures.late === 0) faults.push('no call was begun late');
+  if (options.drop > 0 && options.kills > 0 && figures.notifiesDropped === 0) faults.push('no notification got lost');
   must('effectsFound', figures.effectsExpected);
   for (const name of [
     'duplicated',
