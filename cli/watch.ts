@@ -1,3 +1,4 @@
+import { type Followed, followRun } from '#client/follow.ts';
 import { isStewardError } from '#domain/errors.ts';
 import {
   type Effect,
@@ -11,7 +12,6 @@ import {
 } from '#gen/steward/run/v1/run_service_pb.ts';
 import { documentText, toDocument } from './document.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
-import { type Followed, followRun } from './follow.ts';
 import { DeltaWriter } from './render/deltas.ts';
 import { renderEvent } from './render/event.ts';
 import { lookFor } from './render/look.ts';

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { followRun } from '#client/follow.ts';
 import { DEV_TENANT } from '#deploy/dev/schema.ts';
 import { DEV_AUDIENCE, DEV_ISSUER } from '#deploy/dev/secrets.ts';
 import type { Stack } from '#deploy/dev/stack.ts';
@@ -9,7 +10,6 @@ import { type Run, RunService } from '#gen/steward/run/v1/run_service_pb.ts';
 import { type Connection, connect } from '#platform/grpc/client.ts';
 import type { Role } from '#platform/identity/principal.ts';
 import { mintToken } from '#platform/identity/tokens.ts';
-import { followRun } from '../follow.ts';
 import { approvalLines } from '../render/approval.ts';
 import { renderEvent } from '../render/event.ts';
 import { lookFor } from '../render/look.ts';

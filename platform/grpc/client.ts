@@ -99,11 +99,14 @@ class OutgoingCall {
   async #token(): Promise<string | undefined> {
     const { token } = this.#settings;
     if (token === undefined) return undefined;
-    const aborted = Promise.withResolvers<never>();
-    const onAbort = (): void => aborted.reject(this.#ended);
+    // Not Promise.withResolvers: the client of product services runs on Node 20 too.
+    let onAbort = (): void => undefined;
+    const aborted = new Promise<never>((_resolve, reject) => {
+      onAbort = () => reject(this.#ended);
+    });
     this.#abort.signal.addEventListener('abort', onAbort, { once: true });
     try {
-      return await Promise.race([token(), aborted.promise]);
+      return await Promise.race([token(), aborted]);
     } finally {
       this.#abort.signal.removeEventListener('abort', onAbort);
     }
