@@ -19,6 +19,8 @@ export interface ThinkingBlock {
   readonly type: 'thinking';
   readonly provider: string;
   readonly data: Readonly<Record<string, unknown>>;
+  /** What the provider counted for it, where `data` is sealed and its length says nothing. */
+  readonly tokens?: number;
 }
 
 /** One tool call as the model proposed it. */
@@ -54,7 +56,7 @@ export type AssistantBlock = TextBlock | ThinkingBlock | ToolCallBlock;
 /** Why the model stopped talking. `refusal`: the provider or model declined; `length`: the output cap was reached. */
 export type ModelStop = 'end_turn' | 'tool_use' | 'length' | 'refusal';
 
-/** The provider's raw usage fields, never summed: each has its own price. Counts of tokens. */
+/** The provider's raw usage fields, never summed: each has its own price. Counts of tokens; `reasoning` is within `output`. */
 export interface Usage {
   readonly input: number;
   readonly output: number;

@@ -79,7 +79,7 @@ export function textOf(content: StoredMessage['content']): string {
   return content.flatMap((block) => (block.type === 'text' ? [block.text] : [])).join('');
 }
 
-/** Tokens as a run's limit counts them. */
+/** Tokens as a run's limit counts them. Reasoning is within the output. */
 export function tokensOf(usage: Usage): number {
-  return usage.input + usage.output + usage.cacheRead + usage.cacheWrite + usage.reasoning;
+  return usage.input + usage.output + usage.cacheRead + usage.cacheWrite;
 }

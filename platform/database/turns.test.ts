@@ -150,6 +150,12 @@ test('a turn that has failed too often is given up', async () => {
   expect((await run.open(1)).opened).toEqual({ kind: 'gave_up', attempts: TURN_ATTEMPTS });
 });
 
+test('reasoning is part of the output and counts once', async () => {
+  const run = await bench.run();
+  const { id } = await run.open(1);
+  expect(await store(run, 1, id, undefined, { usage: { reasoning: 15 } })).toMatchObject({ tokens: 120 });
+});
+
 test('a provider that bills above the reservation is overage, whichever attempt it was, also on repeat', async () => {
   const run = await bench.run();
   const [one, two] = [await run.open(1), await run.open(1, { number: 2 })];

@@ -1,7 +1,7 @@
 import type Anthropic from '@anthropic-ai/sdk';
 import type { Message } from '#domain/conversation.ts';
 import type { ModelRequest } from '#domain/ports/model.ts';
-import { messageBounds, tokenUpperBound } from './tokens.ts';
+import { remembered, tokenUpperBound } from './tokens.ts';
 import { wireId, wireName } from './wire-names.ts';
 
 /** The `provider` of thinking blocks in Anthropic's format. */
@@ -49,7 +49,7 @@ export function toBody(request: ModelRequest): Body {
   };
 }
 
-const boundOf = messageBounds(toMessage);
+const boundOf = remembered((message: Message) => tokenUpperBound(`${JSON.stringify(toMessage(message))},`));
 /** What the two marked messages carry besides their own text. */
 const MARK_TOKENS = 2 * tokenUpperBound(`,${JSON.stringify(BREAKPOINT)}`);
 

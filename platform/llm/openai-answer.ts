@@ -177,13 +177,21 @@ export class OpenAiAnswerReader {
   #content(): AssistantBlock[] {
     const content: AssistantBlock[] = [];
     let calls = 0;
+    // Counted for the whole answer: all of it stands with the first block.
+    let reasoned = this.#usage?.output_tokens_details?.reasoning_tokens;
     for (const [, { raw, pieces }] of [...this.#items].sort(([a], [b]) => a - b)) {
       const grown = pieces.join('');
       if (raw.type === 'message') {
         if (grown !== '') content.push({ type: 'text', text: grown, ...phaseOf(raw) });
       } else if (raw.type === 'reasoning') {
         const { status: _, ...data } = raw;
-        content.push({ type: 'thinking', provider: PROVIDER, data });
+        content.push({
+          type: 'thinking',
+          provider: PROVIDER,
+          data,
+          ...(typeof reasoned === 'number' ? { tokens: reasoned } : {}),
+        });
+        if (typeof reasoned === 'number') reasoned = 0;
       } else if (raw.type === 'function_call') {
         content.push({
           type: 'tool_call',

@@ -1,7 +1,7 @@
 import type OpenAI from 'openai';
 import type { Message } from '#domain/conversation.ts';
 import type { ModelRequest } from '#domain/ports/model.ts';
-import { messageBounds, tokenUpperBound } from './tokens.ts';
+import { remembered, tokenUpperBound } from './tokens.ts';
 import { wireId, wireName } from './wire-names.ts';
 
 /** The `provider` of thinking blocks in OpenAI's format. */
@@ -47,7 +47,18 @@ export function toBody(request: ModelRequest): Body {
   };
 }
 
-const boundOf = messageBounds(toItems);
+/** What a sealed block carries besides what was counted for it. */
+const SEAL_TOKENS = 50;
+
+/** Sealed reasoning is some five times as long as its tokens, so it counts as what the provider counted for it. */
+const boundOf = remembered((message: Message): number => {
+  const sealed = message.content.flatMap((block) =>
+    block.type === 'thinking' && block.provider === PROVIDER && block.tokens !== undefined ? [block.tokens] : [],
+  );
+  const plain = message.content.filter((block) => !(block.type === 'thinking' && block.tokens !== undefined));
+  const text = JSON.stringify(toItems({ ...message, content: plain } as Message));
+  return tokenUpperBound(`${text},`) + sealed.reduce((sum, tokens) => sum + tokens + SEAL_TOKENS, 0);
+});
 
 /** An upper bound of the tokens the provider will bill for the prompt, cached or not. No I/O. */
 export function inputTokenUpperBound(request: ModelRequest): number {

@@ -170,6 +170,23 @@ test('totals are taken apart, and impossible counts become upper bounds', async 
   }
 });
 
+test('sealed reasoning is estimated at what it was counted, and at its length where nobody counted', async () => {
+  const encrypted_content = 'aB3x'.repeat(5_000);
+  const parts = [0, 1].map((at) => done(at, { type: 'reasoning', id: `rs_${at}`, summary: [], encrypted_content }));
+  const text = done(2, { type: 'message', content: [{ type: 'output_text', text: 'Hi' }] });
+  const port = createOpenAiModel({ apiKey: 'sk-test' });
+  const estimateAfter = async (usage: unknown): Promise<number> => {
+    const { content } = await ask(events(created, ...parts, text, completed(usage)));
+    const messages = [...REQUEST.messages, { role: 'assistant' as const, content }];
+    return port.estimateInputTokens({ ...REQUEST, messages }) - port.estimateInputTokens(REQUEST);
+  };
+  const counted = { input_tokens: 5, output_tokens: 900, output_tokens_details: { reasoning_tokens: 800 } };
+  const estimate = await estimateAfter(counted);
+  expect(estimate).toBeGreaterThan(800);
+  expect(estimate).toBeLessThan(1_200);
+  expect(await estimateAfter({ input_tokens: 5, output_tokens: 900 })).toBeGreaterThan(20_000);
+});
+
 test('an answer that broke off before anything was shown, or while it reasoned, is counted at its cap', async () => {
   const reasoning = { type: 'response.output_item.added', output_index: 0, item: { type: 'reasoning' } };
   for (const parts of [[created], [created, reasoning]]) {

@@ -59,17 +59,17 @@ function utf8Length(code: number): number {
 }
 
 /**
- * Bounds of messages as `toWire` writes them. Kept beside each message: a conversation grows at its end, and all of it
- * is estimated at every turn.
+ * Bounds of messages by `boundOf`. Kept beside each message: a conversation grows at its end, and all of it is estimated
+ * at every turn.
  */
-export function messageBounds<Message extends object>(
-  toWire: (message: Message) => unknown,
+export function remembered<Message extends object>(
+  boundOf: (message: Message) => number,
 ): (message: Message) => number {
   const bounds = new WeakMap<Message, number>();
   return (message) => {
     const known = bounds.get(message);
     if (known !== undefined) return known;
-    const bound = tokenUpperBound(`${JSON.stringify(toWire(message))},`);
+    const bound = boundOf(message);
     bounds.set(message, bound);
     return bound;
   };

@@ -102,7 +102,7 @@ function modelCall(run: TracedRun, attempt: TracedAttempt, all: readonly TracedA
         ? {}
         : {
             [A.inputTokens]: usage.input + usage.cacheRead + usage.cacheWrite,
-            [A.outputTokens]: usage.output + usage.reasoning,
+            [A.outputTokens]: usage.output,
             [A.cacheReadTokens]: usage.cacheRead,
             [A.cacheWriteTokens]: usage.cacheWrite,
             [A.cached]: usage.cacheRead > 0,
