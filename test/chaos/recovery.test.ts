@@ -14,7 +14,7 @@ const event = (run: string, at: number) => ({ run, at });
 
 test('a wait ends with the first event after the kill', () => {
   const events = [event('a', 90), event('b', 195), event('a', 230), event('b', 240), event('a', 300)];
-  expect(recoveriesOf([kill(100, 200, 'a', 'a', 'b')], events)).toEqual([
+  expect(recoveriesOf([kill(100, 200, 'a', 'a', 'b')], events)).toMatchObject([
     { run: 'a', backToStep: 30, killToStep: 130 },
     // A worker has taken up its runs a little before it says that it serves.
     { run: 'b', backToStep: 0, killToStep: 95 },
@@ -23,7 +23,7 @@ test('a wait ends with the first event after the kill', () => {
 
 test('a run that was not got back to before the next kill goes on waiting, from the first one', () => {
   const events = [event('a', 520)];
-  expect(recoveriesOf([kill(100, 200, 'a'), kill(300, 500)], events)).toEqual([
+  expect(recoveriesOf([kill(100, 200, 'a'), kill(300, 500)], events)).toMatchObject([
     { run: 'a', backToStep: 20, killToStep: 420 },
   ]);
   expect(recoveriesOf([kill(100, null, 'a'), kill(300, 500, 'a')], events)).toHaveLength(1);

@@ -1,10 +1,11 @@
 import type { TestStack } from '#test/support/stack.ts';
-import type { Kill } from './supervisor.ts';
+import type { Pause } from './supervisor.ts';
 
 /** An event of a run's journal; its time in milliseconds since 1970. */
 export interface JournalEvent {
   readonly run: string;
   readonly at: number;
+  readonly kind?: string;
 }
 
 /** How long a run that a killed worker was at had to wait, in milliseconds. */
@@ -14,6 +15,8 @@ export interface Recovery {
   readonly backToStep: number;
   /** From the kill to it. */
   readonly killToStep: number;
+  /** What the killed worker was at, and the event by which the run went on. */
+  readonly story?: string;
 }
 
 /** What a worker writes itself: what the guard has written may have been asked for by one that is dead by now. */
@@ -32,8 +35,8 @@ const OF_WORKERS = [
 
 /** The events by which a run goes on, in order. Each has the time at which its transaction began. */
 export async function readEvents(s: TestStack): Promise<readonly JournalEvent[]> {
-  return await s.query<{ run: string; at: number }>(
-    `select run_id as run, (extract(epoch from at) * 1000)::float8 as at from steward.agent_run_events
+  return await s.query<{ run: string; at: number; kind: string }>(
+    `select run_id as run, kind, (extract(epoch from at) * 1000)::float8 as at from steward.agent_run_events
      where kind = any ($1) order by at`,
     [OF_WORKERS],
   );
@@ -41,9 +44,10 @@ export async function readEvents(s: TestStack): Promise<readonly JournalEvent[]>
 
 /**
  * The waits of the runs that killed workers were at. A run that a worker did not get back to before it was killed again
- * is the next worker's; the time is counted from the last one.
+ * is the next worker's; the time is counted from the last one. So it is where a server was killed, or the worker
+ * replaced, before the run went on.
  */
-export function recoveriesOf(kills: readonly Kill[], events: readonly JournalEvent[]): readonly Recovery[] {
+export function recoveriesOf(kills: readonly Pause[], events: readonly JournalEvent[]): readonly Recovery[] {
   const found: Recovery[] = [];
   /** Runs that wait, and since when. */
   let waiting = new Map<string, number>();
@@ -56,7 +60,9 @@ export function recoveriesOf(kills: readonly Kill[], events: readonly JournalEve
     for (const [run, since] of waiting) {
       const next = events.find((event) => event.run === run && event.at > kill.at);
       if (next !== undefined && next.at < until) {
-        found.push({ run, backToStep: Math.max(0, next.at - readyAt), killToStep: next.at - since });
+        const at = kill.work.filter((work) => work.run === run).map(({ what }) => what);
+        const story = `${at.join(', ') || 'left by the one before'}, then ${next.kind}`;
+        found.push({ run, backToStep: Math.max(0, next.at - readyAt), killToStep: next.at - since, story });
       } else still.set(run, since);
     }
     waiting = still;

@@ -26,7 +26,7 @@ import { readEvents, recoveriesOf } from './recovery.ts';
 import { nextRelease, nonDeterminismOf } from './release.ts';
 import type { Found } from './report.ts';
 import { delay, strike } from './strike.ts';
-import { Supervisor } from './supervisor.ts';
+import { type Pause, Supervisor } from './supervisor.ts';
 
 /** The model takes so long before it answers, so that there is something to be killed in. */
 const MODEL_MS = 150;
@@ -121,21 +121,30 @@ async function onStack(
   }
   signal.throwIfAborted();
   const evidence = await gather(s, options.seed);
-  const workers = supervisor.kills.filter(({ target }) => target === 'worker');
+  const pauses = [
+    ...supervisor.kills.filter(({ target }) => target === 'worker'),
+    // Whatever these leave waiting is counted from when they are back; of their own they leave nothing.
+    ...supervisor.kills.filter(({ target }) => target === 'postgres' || target === 'temporal').map(unaware),
+    ...supervisor.rolls,
+  ].sort((a, b) => a.at - b.at);
   return {
     options,
     count: count(evidence, options.seed, options.runs),
     kills: supervisor.kills,
     notes: control.notes(),
-    recoveries: recoveriesOf(workers, await readEvents(s)),
+    recoveries: recoveriesOf(pauses, await readEvents(s)),
     watched: [...watched.values()],
     crashes: supervisor.crashes,
-    rolls: supervisor.rolls,
+    rolls: supervisor.rolls.length,
     nonDeterminism: await nonDeterminismOf(s, progress.ids),
     dropped: existsSync(join(control.folder, DROPPED_FILE)) ? statSync(join(control.folder, DROPPED_FILE)).size : 0,
     mailsRepeated: evidence.mailsRepeated,
     seconds: Math.round((Date.now() - began) / 1_000),
   };
+}
+
+function unaware({ at, readyAt }: Pause): Pause {
+  return { at, readyAt, work: [] };
 }
 
 /** Gives watchers the time to see the last events. */

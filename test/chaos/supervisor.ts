@@ -6,6 +6,9 @@ import type { ServerName, Stack } from '#deploy/dev/stack.ts';
 import { BUNDLE_FILE, POINTS, TARGETS, type Target } from './points.ts';
 import type { Control, Snapshot, Work } from './probe.ts';
 
+/** A time in which runs could not go on, and what was under way when it began. Times as in `Kill`. */
+export type Pause = Pick<Kill, 'at' | 'readyAt' | 'work'>;
+
 /** One process that was killed. Times are milliseconds since 1970. */
 export interface Kill {
   readonly target: Target | ServerName;
@@ -29,8 +32,8 @@ export class Supervisor {
   readonly kills: Kill[] = [];
   /** Processes that ended and were neither killed nor told to end. */
   readonly crashes: string[] = [];
-  /** How often the worker was replaced by one of another release. */
-  rolls = 0;
+  /** When the worker was replaced by one of another release. */
+  readonly rolls: Pause[] = [];
   readonly #rolled = new Set<number>();
   readonly #stack: Stack;
   readonly #control: Control;
@@ -102,10 +105,11 @@ export class Supervisor {
     const { pid, exited } = await this.up('worker');
     this.#rolled.add(pid);
     this.#note('rolling the worker to the next release');
+    const at = Date.now();
     signal(pid, 'SIGTERM');
     await exited;
     await this.up('worker');
-    this.rolls += 1;
+    this.rolls.push({ at, readyAt: Date.now(), work: [] });
   }
 
   /** Takes ends for wanted from now on, and waits for starts under way. */

@@ -37,9 +37,9 @@ export function chaosParts(target: Target & ('projects' | 'messaging' | 'orders'
       },
     },
     wrap: aroundCalls(async (method, ctx, request, serve) => {
-      const { tool, key } = method === 'execute' ? recordOf(request) : { tool: '', key: '' };
+      const { tool, key, run } = method === 'execute' ? recordOf(request) : NO_RECORD;
       let as = ctx;
-      if (EFFECT_TOOLS.has(tool) && (!sabotaged || SEEN_TWICE.has(tool)) && probe.take(LATE, tool)) {
+      if (EFFECT_TOOLS.has(tool) && (!sabotaged || SEEN_TWICE.has(tool)) && probe.take(LATE, `${run} ${tool}`)) {
         const afterMs = LATE_MS[late.size % LATE_MS.length] ?? 0;
         late.add(key);
         await sleep(Math.max(0, ctx.deadline.getTime() - Date.now() + afterMs));
@@ -57,10 +57,12 @@ function unaware(ctx: CallContext): CallContext {
   return { ...ctx, signal: new AbortController().signal, deadline: new Date(Date.now() + AS_IF_WANTED_MS) };
 }
 
-function recordOf(request: unknown): { readonly tool: string; readonly key: string } {
+const NO_RECORD = { tool: '', key: '', run: '' };
+
+function recordOf(request: unknown): { readonly tool: string; readonly key: string; readonly run: string } {
   try {
     return parseActionRecord((request as { readonly actionRecord: Uint8Array }).actionRecord);
   } catch {
-    return { tool: '', key: '' };
+    return NO_RECORD;
   }
 }
