@@ -50,20 +50,24 @@ export async function readEvents(s: TestStack): Promise<readonly JournalEvent[]>
 export function recoveriesOf(kills: readonly Pause[], events: readonly JournalEvent[]): readonly Recovery[] {
   const found: Recovery[] = [];
   /** Runs that wait, and since when. */
-  let waiting = new Map<string, number>();
+  let waiting = new Map<string, { readonly since: number; readonly was: string }>();
   for (const [index, kill] of kills.entries()) {
-    for (const { run } of kill.work) if (run !== null && !waiting.has(run)) waiting.set(run, kill.at);
+    for (const { run, what } of kill.work) {
+      if (run === null) continue;
+      const { since, was } = waiting.get(run) ?? { since: kill.at, was: '' };
+      waiting.set(run, { since, was: was === '' ? what : `${was}, ${what}` });
+    }
     const { readyAt } = kill;
     if (readyAt === null) continue;
     const until = kills[index + 1]?.at ?? Number.POSITIVE_INFINITY;
-    const still = new Map<string, number>();
-    for (const [run, since] of waiting) {
+    const still: typeof waiting = new Map();
+    for (const [run, wait] of waiting) {
       const next = events.find((event) => event.run === run && event.at > kill.at);
       if (next !== undefined && next.at < until) {
-        const at = kill.work.filter((work) => work.run === run).map(({ what }) => what);
-        const story = `${at.join(', ') || 'left by the one before'}, then ${next.kind}`;
+        const { since, was } = wait;
+        const story = `${was}, then ${next.kind}`;
         found.push({ run, backToStep: Math.max(0, next.at - readyAt), killToStep: next.at - since, story });
-      } else still.set(run, since);
+      } else still.set(run, wait);
     }
     waiting = still;
   }

@@ -68,3 +68,11 @@ test('runs that did not fit the next release are a fault, and what a left-out pa
   expect(faultsOf({ ...figures, nonDeterminism: 1 }, sabotaged)).toEqual([]);
   expect(faultsOf(figures, sabotaged)).toHaveLength(1);
 });
+
+test('a run whose catalog held back the very call is counted apart', () => {
+  const slow = (story: string) => ({ run: 'a', backToStep: 20_000, killToStep: 21_000, story });
+  const late = { target: 'messaging', point: 'late', what: 'a send_email', at: 1, pid: 1, work: [] } as const;
+  const of = (story: string) => figuresOf({ ...found, notes: [late], recoveries: [slow(story)] });
+  expect(of('execute send_email, then tool.done')).toMatchObject({ recoveries: 0, recoveriesHeldLate: 1 });
+  expect(of('model, then turn.answered')).toMatchObject({ recoveries: 1, recoveriesHeldLate: 0 });
+});

@@ -82,7 +82,7 @@ export function figuresOf(found: Found) {
  */
 function isHeld({ run, story = '' }: Recovery, late: string): boolean {
   const [of, tool] = late.split(' ');
-  return of === run && (story.includes(`execute ${tool}`) || story.startsWith('resolve'));
+  return of === run && (story.includes(`execute ${tool}`) || story.includes('resolve'));
 }
 
 function killsBy(kills: readonly Kill[], nameOf: (kill: Kill) => string): Readonly<Record<string, number>> {
