@@ -79,7 +79,8 @@ function parse(args: readonly string[]) {
   }
 }
 
-function whole(name: string, text: string, least: number, most: number): number {
+/** A whole number in these limits. Throws UsageError naming the option. */
+export function whole(name: string, text: string, least: number, most: number): number {
   const value = Number(text);
   if (text.trim() !== '' && Number.isInteger(value) && value >= least && value <= most) return value;
   throw new UsageError(`${name} takes whole numbers from ${least} to ${most}, not "${text}".`);

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
+import type { DevPaths } from '#deploy/dev/paths.ts';
 import { LOOPBACK } from '#deploy/dev/ports.ts';
 import { type RunningService, startService } from '#deploy/dev/processes.ts';
 import { type OnProgress, withProgress } from '#deploy/dev/progress.ts';
@@ -31,6 +32,9 @@ export interface Stand {
   readonly model: string;
   /** A project that tasks can be filed in. */
   readonly project: string;
+  /** Where what else is started beside it finds it. */
+  readonly servers: { readonly databaseUrl: string; readonly temporal: string; readonly namespace: string };
+  readonly paths: DevPaths;
   /** Aborted on Ctrl-C, and where a process of the stack has ended by itself. */
   readonly signal: AbortSignal;
 }
@@ -121,6 +125,8 @@ async function bringUp(options: StandOptions, undo: (() => Promise<unknown>)[]):
     catalog,
     model: stack.offlineModel ?? '',
     project: await firstProject(database),
+    servers: { databaseUrl: stack.databaseUrl, temporal: address, namespace },
+    paths: home.paths,
     signal,
   };
 }

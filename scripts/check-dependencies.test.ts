@@ -72,3 +72,20 @@ test('what is installed counts, not what the lockfile remembers; every package.j
     ]);
   });
 });
+
+test('a package beside the root is looked at too; what may stand there only may stand nowhere else', async () => {
+  const server = { 'node_modules/@restatedev/restate-server': { version: '1.0.0', license: 'BSL' } };
+  const lock = (packages: object) => JSON.stringify({ packages: { '': {}, ...packages } });
+  const files = {
+    'package.json': '{}',
+    'package-lock.json': lock(server),
+    'bench/peers/package.json': '{}',
+    'bench/peers/package-lock.json': lock({ ...server, 'node_modules/x': { version: '1.0.0', license: 'AGPL-3.0' } }),
+  };
+  await withRepository(files, async (root) => {
+    expect((await checkDependencies(root)).problems).toEqual([
+      expect.stringMatching(/^x has the licence AGPL-3\.0/),
+      expect.stringMatching(/^@restatedev\/restate-server has the licence BSL/),
+    ]);
+  });
+});

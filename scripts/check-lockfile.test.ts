@@ -53,6 +53,22 @@ test('packages for other platforms that npm ci would miss are found', async () =
   expect(await problemsOf(packages)).toEqual([expect.stringMatching(/node_modules\/tool, .*: tool-mac$/)]);
 });
 
+test('the lockfile of a package beside the root is looked at too', async () => {
+  const packages = { '': {}, 'node_modules/x': { version: '1.0.0', resolved: 'https://packages.example.com/x.tgz' } };
+  const files = {
+    'package.json': JSON.stringify(root),
+    'package-lock.json': JSON.stringify({ packages: good }),
+    'bench/peers/package.json': '{ "dependencies": { "x": "1.0.0" } }',
+    'bench/peers/package-lock.json': JSON.stringify({ packages }),
+  };
+  await withRepository(files, async (directory) => {
+    expect((await checkLockfile(directory)).problems).toEqual([
+      expect.stringMatching(/^bench\/peers\/package-lock\.json and its package\.json differ about x/),
+      expect.stringMatching(/^bench\/peers\/package-lock\.json holds a registry address for node_modules\/x/),
+    ]);
+  });
+});
+
 test('a package is found as Node finds it: nearest first', () => {
   const packages: LockedPackages = {
     'node_modules/a': {},

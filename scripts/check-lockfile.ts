@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import type { CheckResult } from './check-kit.ts';
+import { basename, dirname, join } from 'node:path';
+import { type CheckResult, listFiles } from './check-kit.ts';
+
+const LOCKFILE = 'package-lock.json';
 
 /** The part of a package-lock.json entry that the checks read. */
 export interface LockedPackage {
@@ -15,24 +17,26 @@ export interface LockedPackage {
 /** Lock entries by their path, for example `node_modules/pg`; the root is the empty path. */
 export type LockedPackages = Readonly<Record<string, LockedPackage>>;
 
-/** The lockfile fits `npm ci` anywhere, names no registry and gives Temporal one protobufjs 8. */
+/** Every lockfile fits `npm ci` anywhere and names no registry; the root's gives Temporal one protobufjs 8. */
 export async function checkLockfile(root: string): Promise<CheckResult> {
-  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as LockedPackage;
-  const packages = readLock(root);
+  const packages = readLock(root, LOCKFILE);
   return {
     problems: [
-      ...unsynchronised(manifest, packages),
-      ...missingOptional(packages),
-      ...registryAddresses(packages),
+      ...(await lockfilesOf(root)).flatMap((file) => problemsOf(root, file)),
       ...protobufCopies(packages),
       ...temporalVersions(packages),
     ],
   };
 }
 
-/** Reads package-lock.json. */
-export function readLock(root: string): LockedPackages {
-  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as { packages: LockedPackages };
+/** The lockfiles of the repository: the root's, and those of packages that stand on their own. */
+export async function lockfilesOf(root: string): Promise<string[]> {
+  return (await listFiles(root)).filter((file) => basename(file) === LOCKFILE);
+}
+
+/** Reads a package-lock.json. */
+export function readLock(root: string, file: string): LockedPackages {
+  const lock = JSON.parse(readFileSync(join(root, file), 'utf8')) as { packages: LockedPackages };
   return lock.packages;
 }
 
@@ -47,31 +51,41 @@ export function locate(packages: LockedPackages, from: string, name: string): st
   }
 }
 
-function unsynchronised(manifest: LockedPackage, packages: LockedPackages): string[] {
+function problemsOf(root: string, file: string): string[] {
+  const manifest = JSON.parse(readFileSync(join(root, dirname(file), 'package.json'), 'utf8')) as LockedPackage;
+  const packages = readLock(root, file);
+  return [
+    ...unsynchronised(file, manifest, packages),
+    ...missingOptional(file, packages),
+    ...registryAddresses(file, packages),
+  ];
+}
+
+function unsynchronised(file: string, manifest: LockedPackage, packages: LockedPackages): string[] {
   const locked = packages[''] ?? {};
   return (['dependencies', 'devDependencies'] as const).flatMap((kind) => {
     const names = new Set([...Object.keys(manifest[kind] ?? {}), ...Object.keys(locked[kind] ?? {})]);
     return [...names]
       .filter((name) => manifest[kind]?.[name] !== locked[kind]?.[name])
-      .map((name) => `package-lock.json and package.json differ about ${name}; run npm install under Node 24`);
+      .map((name) => `${file} and its package.json differ about ${name}; run npm install under Node 24`);
   });
 }
 
 // npm ci refuses a lockfile that leaves out the packages of other platforms; npm install writes such a one where the
 // registry it talks to does not have them.
-function missingOptional(packages: LockedPackages): string[] {
+function missingOptional(file: string, packages: LockedPackages): string[] {
   return Object.entries(packages).flatMap(([path, entry]) => {
     const names = Object.keys(entry.optionalDependencies ?? {});
     const missing = names.filter((name) => locate(packages, path, name) === undefined);
     if (missing.length === 0) return [];
-    return [`package-lock.json leaves out optional packages of ${path}, which npm ci refuses: ${missing.join(', ')}`];
+    return [`${file} leaves out optional packages of ${path}, which npm ci refuses: ${missing.join(', ')}`];
   });
 }
 
-function registryAddresses(packages: LockedPackages): string[] {
+function registryAddresses(file: string, packages: LockedPackages): string[] {
   return Object.entries(packages)
     .filter(([, entry]) => entry.resolved?.startsWith('http') === true)
-    .map(([path]) => `package-lock.json holds a registry address for ${path}; .npmrc must omit it`);
+    .map(([path]) => `${file} holds a registry address for ${path}; .npmrc must omit it`);
 }
 
 function protobufCopies(packages: LockedPackages): string[] {
