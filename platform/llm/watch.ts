@@ -52,10 +52,22 @@ export class Watch {
 
   #arm(ms: number): void {
     this.#silence = setTimeout(() => {
-      const left = this.#lastSign + this.#allowed - performance.now();
-      if (left <= 0) this.#end('silence');
-      else this.#arm(left);
+      const left = this.#silenceLeft();
+      if (left > 0) this.#arm(left);
+      // A process that stood still finds its timers due before it has read what came meanwhile.
+      else setImmediate(() => this.#judgeSilence());
     }, ms);
+  }
+
+  #judgeSilence(): void {
+    if (this.#controller.signal.aborted) return;
+    const left = this.#silenceLeft();
+    if (left > 0) this.#arm(left);
+    else this.#end('silence');
+  }
+
+  #silenceLeft(): number {
+    return this.#lastSign + this.#allowed - performance.now();
   }
 
   #end(by: 'caller' | 'silence' | 'deadline'): void {
