@@ -85,4 +85,17 @@ export const suites: readonly Suite[] = [
     command: ['npm', 'run', '-s', 'providers', '--', '--json', '--sabotage', 'fallback'],
     expect: { exitCode: 0, figures: { anthropic: 30, openai: 30, 'failed.length': { min: 4 } } },
   },
+  {
+    name: 'tenants: nothing of one gets to another, or to people without rights',
+    command: ['npm', 'run', '-s', 'attack:tenants', '--', '--json'],
+    expect: {
+      exitCode: 0,
+      figures: { surfaces: { min: 60 }, leaks: 0, unforcedTables: 0, otherHoles: 0, ownersSaw: { min: 20 } },
+    },
+  },
+  {
+    name: 'tenants without row-level security must find leaks',
+    command: ['npm', 'run', '-s', 'attack:tenants', '--', '--json', '--sabotage', 'rls'],
+    expect: { exitCode: 0, figures: { leaks: { min: 1 }, unforcedTables: { min: 1 } } },
+  },
 ];
