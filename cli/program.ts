@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addAgent } from './commands/agent.ts';
 import { addApproval } from './commands/approval.ts';
+import { addInvestigate } from './commands/investigate.ts';
 import { addRun } from './commands/run.ts';
 import { addTool } from './commands/tool.ts';
 import { addDev } from './dev/command.ts';
@@ -41,6 +42,7 @@ export function createProgram(): Command {
   addApproval(program);
   addAgent(program);
   addTool(program);
+  addInvestigate(program);
   addDev(program);
   return program;
 }

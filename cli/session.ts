@@ -1,6 +1,7 @@
 import type { DescMessage, DescService, MessageShape } from '@bufbuild/protobuf';
 import { StewardError } from '#domain/errors.ts';
 import { AdminService } from '#gen/steward/admin/v1/admin_service_pb.ts';
+import { InvestigationService } from '#gen/steward/admin/v1/investigation_service_pb.ts';
 import { ApprovalService } from '#gen/steward/guard/v1/approval_service_pb.ts';
 import { RunService } from '#gen/steward/run/v1/run_service_pb.ts';
 import { type Client, type Connection, connect } from '#platform/grpc/client.ts';
@@ -38,6 +39,10 @@ export class Session {
 
   get admin(): Client<typeof AdminService> {
     return this.#client(AdminService, 'run-api');
+  }
+
+  get investigations(): Client<typeof InvestigationService> {
+    return this.#client(InvestigationService, 'run-api');
   }
 
   get approvals(): Client<typeof ApprovalService> {

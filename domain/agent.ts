@@ -1,3 +1,4 @@
+import type { AnomalyLimits } from './anomaly.ts';
 import type { RunLimits, Waits } from './run.ts';
 
 /**
@@ -24,4 +25,6 @@ export interface AgentDefinition {
   /** Of one run. */
   readonly budgetMicroUsd: number;
   readonly waits: Waits;
+  /** From where on a run is unusual; absent where the defaults are meant. */
+  readonly anomalies?: Partial<AnomalyLimits>;
 }

@@ -18,6 +18,8 @@ export interface EventData {
   'run.started': { readonly model: string };
   'run.cancelling': { readonly by: string; readonly reason: string };
   'run.paused': { readonly by: string; readonly reason: string; readonly until: number };
+  /** The run goes on otherwise than its agent's runs do, and is paused for it. `what`: one line per rule. */
+  'run.anomaly': { readonly kinds: readonly string[]; readonly what: readonly string[] };
   'run.resumed': { readonly by: string };
   /** Somebody says something to the run. It is the nth message of the run, from 1. */
   'message.received': { readonly message: number; readonly by: string; readonly text: string };

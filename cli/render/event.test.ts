@@ -162,6 +162,7 @@ test('every kind has a line that fits the terminal and obeys nothing in the data
     'run.started': { model: evil },
     'run.cancelling': { by: evil, reason: evil },
     'run.paused': { by: evil, reason: evil, until: START },
+    'run.anomaly': { kinds: ['calls'], what: [evil] },
     'run.resumed': { by: evil },
     'message.received': { message: 1, by: evil, text: evil },
     'turn.started': { model: evil, attempt: 2, reserved: 5, messages: [1, 2] },

@@ -77,6 +77,12 @@ const WRITERS: Readonly<Record<EventKind, Writer>> = {
     head: 'paused',
     rest: `by ${byWhom(data)}${because(data.text('reason'))}, until ${when(data.number('until'), look)}`,
   }),
+  'run.anomaly': (data) => ({
+    mark: '!',
+    colour: 'red',
+    head: 'unusual',
+    rest: data.texts('what').map(oneLine).join('; '),
+  }),
   'run.resumed': (data) => ({ mark: '●', colour: 'bold', head: 'resumed', rest: `by ${byWhom(data)}` }),
   'message.received': (data) => ({
     mark: '▸',

@@ -186,3 +186,11 @@ test('the hash is of the content: definition and pinned tools', () => {
   expect(agentHash(one, { get_task: 'b' })).not.toBe(hash);
   expect(agentHash({ ...one, instructions: 'Help!' }, { get_task: 'a' })).not.toBe(hash);
 });
+
+test('an agent may say what is unusual for it, and leaves out what it leaves to the defaults', () => {
+  expect(parseAgent(MINIMAL, known).anomalies).toBeUndefined();
+  const yaml = `${MINIMAL}anomalies: { calls: 2.5, approvals_per_hour: 0 }\n`;
+  expect(parseAgent(yaml, known).anomalies).toEqual({ calls: 2.5, approvalsPerHour: 0 });
+  expect(refused(`${MINIMAL}anomalies: { calls: -1 }\n`).message).toContain('anomalies.calls (line 4): must be');
+  expect(refused(`${MINIMAL}anomalies: { cals: 1 }\n`).message).toContain('known here: calls, cost');
+});

@@ -1,6 +1,7 @@
 import { isMap, isPair, isScalar, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import type { AgentDefinition } from '#domain/agent.ts';
+import type { AnomalyLimits } from '#domain/anomaly.ts';
 import { StewardError } from '#domain/errors.ts';
 import type { JsonValue } from '#domain/json.ts';
 import { DEFAULT_LIMITS, DEFAULT_RUN_BUDGET_MICRO_USD, DEFAULT_WAITS } from '#domain/run.ts';
@@ -80,6 +81,16 @@ const waits = z.strictObject({
   pause: duration(1_000, 30 * DAY).optional(),
 });
 
+const factor = z.number('must be a number from 0 to 1000; 0 switches the rule off').min(0).max(1_000);
+
+const anomalies = z.strictObject({
+  calls: factor.optional(),
+  cost: factor.optional(),
+  destructive: factor.optional(),
+  unauthorised: whole(0, 1_000).optional(),
+  approvals_per_hour: whole(0, 10_000).optional(),
+});
+
 const context = z.strictObject({ max_tokens: whole(1_000, 10_000_000).optional() });
 
 const shape = z.strictObject(
@@ -103,6 +114,7 @@ const shape = z.strictObject(
     limits: limits.default({}),
     budget: budget.default(DEFAULT_RUN_BUDGET_MICRO_USD),
     waits: waits.default({}),
+    anomalies: anomalies.optional(),
   },
   'must be a mapping that begins with `name:`',
 );
@@ -204,7 +216,14 @@ function toDefinition(data: z.output<typeof shape>, model: KnownModel): AgentDef
       budgetMs: data.waits.budget ?? DEFAULT_WAITS.budgetMs,
       pauseMs: data.waits.pause ?? DEFAULT_WAITS.pauseMs,
     },
+    ...(data.anomalies === undefined ? {} : { anomalies: anomalyLimits(data.anomalies) }),
   };
+}
+
+function anomalyLimits(data: z.output<typeof anomalies>): Partial<AnomalyLimits> {
+  const { approvals_per_hour: approvalsPerHour, ...rest } = data;
+  const given = Object.entries({ ...rest, approvalsPerHour }).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(given);
 }
 
 /**
@@ -239,6 +258,7 @@ const KEYS: Readonly<Record<string, readonly string[]>> = {
   limits: Object.keys(limits.shape),
   context: Object.keys(context.shape),
   waits: Object.keys(waits.shape),
+  anomalies: Object.keys(anomalies.shape),
 };
 
 function faultsOf(issue: z.core.$ZodIssue, root: unknown): Fault[] {

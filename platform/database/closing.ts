@@ -4,6 +4,7 @@ import type { CloseStore, RunRef } from '#domain/ports/run-store.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
 import { startQueued } from './admission.ts';
 import { openedCalls, toOpened } from './calls.ts';
+import { investigateEnd } from './investigations.ts';
 import { record } from './journal.ts';
 import { chargeDead, lockRemainders, runCost } from './ledger.ts';
 import { unreadAtEnd } from './messages.ts';
@@ -113,6 +114,7 @@ async function writeEnd(
     })
     .where('id', '=', ref.run)
     .execute();
+  await investigateEnd(trx, run, end);
   await trx.deleteFrom('agent_run_text_deltas').where('run_id', '=', ref.run).execute();
   return startQueued(trx, ref.tenant);
 }

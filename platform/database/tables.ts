@@ -1,4 +1,5 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { AnomalyLimits, Watched } from '#domain/anomaly.ts';
 import type { Usage } from '#domain/conversation.ts';
 import type { RunLimits, RunStatus, StopReason, Waits } from '#domain/run.ts';
 import type { Change, ToolDescriptor } from '#domain/tools.ts';
@@ -28,6 +29,8 @@ export interface Database {
   run_traces: TracesTable;
   outbox: OutboxTable;
   audit_log: AuditTable;
+  investigations: InvestigationsTable;
+  investigation_notes: InvestigationNotesTable;
 }
 
 /** A json or jsonb column: written as JSON text, read as its value. */
@@ -45,6 +48,7 @@ export interface TenantsTable {
   max_runs_per_day: Generated<number>;
   users_may_confirm: Generated<boolean>;
   allowed_email_domains: Generated<string[]>;
+  sampled_per_mille: Generated<number>;
   created_at: At;
 }
 
@@ -75,6 +79,8 @@ export interface RunsTable {
   resources: string[];
   limits: JSONColumnType<RunLimits>;
   waits: JSONColumnType<Waits>;
+  anomaly_limits: ColumnType<Partial<AnomalyLimits>, string | undefined, never>;
+  watched: ColumnType<Partial<Watched>, string | undefined, string>;
   model: string;
   max_output_tokens: number;
   run_grant: string;
@@ -345,4 +351,27 @@ export interface AuditTable {
   call_id: OrNull<string>;
   digest: OrNull<string>;
   data: Json<Record<string, unknown>>;
+}
+
+export interface InvestigationsTable {
+  tenant: string;
+  run_id: string;
+  reasons: ('anomaly' | 'aborted' | 'capped' | 'sample')[];
+  evidence: Json<Record<string, unknown>[]>;
+  state: Generated<'open' | 'closed'>;
+  assignee: OrNull<string>;
+  opened_at: At;
+  closed_at: AtOrNull;
+  closed_by: OrNull<string>;
+  finding: OrNull<string>;
+  notes: Generated<number>;
+}
+
+export interface InvestigationNotesTable {
+  tenant: string;
+  run_id: string;
+  number: number;
+  by_subject: string;
+  text: string;
+  at: At;
 }

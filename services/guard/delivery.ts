@@ -31,6 +31,8 @@ export interface Delivery {
    * unless it was taken over.
    */
   update(owed: Owed, deadline: Date): Promise<boolean>;
+  /** What else is owed to a run, by its row in the outbox. Returns at once; what fails is left to the sweeper. */
+  send(tenant: string, run: string, outbox: number): void;
   /** Settles when no signal is on its way: wait for it before Temporal's client is closed. */
   idle(): Promise<void>;
 }
@@ -45,12 +47,18 @@ export function temporalDelivery(deps: {
   const waitMs = deps.waitMs ?? 1_000;
   const underWay = new Set<Promise<void>>();
 
-  async function deliverNow(owed: Owed, outbox: number): Promise<void> {
+  async function deliverNow(owed: { readonly tenant: string; readonly run: string }, outbox: number): Promise<void> {
     try {
       await deliver(deps, owed.tenant, [outbox]);
     } catch (error) {
-      deps.log.warn({ run: owed.run, outbox, err: error }, 'answer left to the sweeper');
+      deps.log.warn({ run: owed.run, outbox, err: error }, 'left to the sweeper');
     }
+  }
+
+  function track(delivered: Promise<void>): Promise<void> {
+    underWay.add(delivered);
+    void delivered.then(() => underWay.delete(delivered));
+    return delivered;
   }
 
   return {
@@ -58,11 +66,13 @@ export function temporalDelivery(deps: {
       await Promise.all(underWay);
     },
 
+    send(tenant, run, outbox) {
+      void track(deliverNow({ tenant, run }, outbox));
+    },
+
     async signal(owed) {
       if (owed.outbox === null) return;
-      const delivered = deliverNow(owed, owed.outbox);
-      underWay.add(delivered);
-      void delivered.then(() => underWay.delete(delivered));
+      const delivered = track(deliverNow(owed, owed.outbox));
       const enough = new AbortController();
       const waited = sleep(waitMs, undefined, { signal: enough.signal }).catch(() => {});
       await Promise.race([delivered, waited]);

@@ -6,6 +6,7 @@ import type { DecisionSigner, DecisionVerifier } from '#platform/identity/decisi
 import type { ExecutionGrantSigner, RunGrantVerifier } from '#platform/identity/grants.ts';
 import type { Catalogs } from './catalogs.ts';
 import type { Delivery } from './delivery.ts';
+import type { Baselines } from './judging/anomalies.ts';
 import type { Pins } from './pins.ts';
 
 /** What the guard's RPCs stand on. */
@@ -20,6 +21,7 @@ export interface GuardDeps {
   readonly catalogs: Catalogs;
   readonly pins: Pins;
   readonly delivery: Delivery;
+  readonly baselines: Baselines;
   /** Told after the commit that a run has changed. */
   readonly notifier: Notifier;
   readonly log: Log;

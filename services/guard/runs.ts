@@ -1,5 +1,6 @@
 import type { Selectable, Transaction } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
+import { runAccount } from '#domain/ids.ts';
 import { withinResources } from '#domain/tools.ts';
 import type { Database, RunsTable } from '#platform/database/tables.ts';
 import type { VerifiedRunGrant } from '#platform/identity/grants.ts';
@@ -14,6 +15,8 @@ const COLUMNS = [
   'resources',
   'limits',
   'waits',
+  'anomaly_limits',
+  'watched',
   'status',
   'paused_by',
   'cancel_requested_by',
@@ -33,12 +36,12 @@ export async function readRun(trx: Transaction<Database>, grant: VerifiedRunGran
   );
 }
 
-/** As `lockGrantedRun`, with whether a turn was judged as of when the lock was asked for. */
+/** As `lockGrantedRun`, with whether a turn was judged as of when the lock was asked for, and what the run has cost. */
 export async function lockForTurn(
   trx: Transaction<Database>,
   grant: VerifiedRunGrant,
   turn: number,
-): Promise<{ readonly run: RunRow; readonly judged: boolean }> {
+): Promise<{ readonly run: RunRow; readonly judged: boolean; readonly spent: number }> {
   const row = await trx
     .selectFrom('agent_runs')
     .select(COLUMNS)
@@ -53,10 +56,17 @@ export async function lockForTurn(
         )
         .as('judged'),
     )
+    .select((eb) =>
+      eb
+        .selectFrom('ledger_accounts as account')
+        .select('account.settled_micro_usd')
+        .where('account.id', '=', runAccount(grant.run))
+        .as('spent'),
+    )
     .where('id', '=', grant.run)
     .forNoKeyUpdate()
     .executeTakeFirst();
-  return { run: checked(grant, row), judged: row?.judged === true };
+  return { run: checked(grant, row), judged: row?.judged === true, spent: row?.spent ?? 0 };
 }
 
 /** As `readRun`, and locks the row. Locks are always taken in this order: run, call, approval. */

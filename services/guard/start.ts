@@ -17,6 +17,7 @@ import { connectTemporal } from '#platform/temporal/client.ts';
 import { openCatalogs } from './catalogs.ts';
 import { temporalDelivery } from './delivery.ts';
 import type { GuardDeps } from './deps.ts';
+import { createBaselines } from './judging/anomalies.ts';
 import { createPins } from './pins.ts';
 import { approvalService, guardService } from './service.ts';
 
@@ -76,6 +77,7 @@ export async function startGuard(config: GuardConfig, wrap: GuardWrap = {}): Pro
     catalogs,
     pins: createPins(),
     delivery: temporalDelivery({ db, temporal, log }),
+    baselines: createBaselines(),
     notifier: wake,
     log,
   };

@@ -1,22 +1,28 @@
 import { AdminService } from '#gen/steward/admin/v1/admin_service_pb.ts';
+import { InvestigationService } from '#gen/steward/admin/v1/investigation_service_pb.ts';
 import { RunService } from '#gen/steward/run/v1/run_service_pb.ts';
 import { type BoundService, bind } from '#platform/grpc/bind.ts';
 import type { Role } from '#platform/identity/principal.ts';
 import { MEMBERS } from './access.ts';
 import type { RunApiDeps } from './deps.ts';
 import { applyAgent } from './rpc/apply-agent.ts';
+import { assignInvestigation } from './rpc/assign-investigation.ts';
 import { cancelRun } from './rpc/cancel-run.ts';
+import { closeInvestigation } from './rpc/close-investigation.ts';
 import { exportRuns } from './rpc/export-runs.ts';
 import { getAgent } from './rpc/get-agent.ts';
+import { getInvestigation } from './rpc/get-investigation.ts';
 import { getRun } from './rpc/get-run.ts';
 import { getTenant } from './rpc/get-tenant.ts';
 import { getTool } from './rpc/get-tool.ts';
 import { getToolCall } from './rpc/get-tool-call.ts';
 import { getUndo } from './rpc/get-undo.ts';
 import { listAgents } from './rpc/list-agents.ts';
+import { listInvestigations } from './rpc/list-investigations.ts';
 import { listRuns } from './rpc/list-runs.ts';
 import { listSteps } from './rpc/list-steps.ts';
 import { listTools } from './rpc/list-tools.ts';
+import { noteInvestigation } from './rpc/note-investigation.ts';
 import { pauseRun } from './rpc/pause-run.ts';
 import { raiseBudget } from './rpc/raise-budget.ts';
 import { resumeRun } from './rpc/resume-run.ts';
@@ -91,6 +97,26 @@ export function adminService(deps: RunApiDeps): BoundService {
       getTool: (ctx, request) => getTool(ctx, deps, request),
       getTenant: (ctx, request) => getTenant(ctx, deps, request),
       updateTenant: (ctx, request) => updateTenant(ctx, deps, request),
+    },
+  });
+}
+
+/** Runs that people are to look at. */
+export function investigationService(deps: RunApiDeps): BoundService {
+  return bind(InvestigationService, {
+    roles: {
+      listInvestigations: SETTINGS_READERS,
+      getInvestigation: SETTINGS_READERS,
+      assignInvestigation: OPERATORS,
+      noteInvestigation: SETTINGS_READERS,
+      closeInvestigation: OPERATORS,
+    },
+    handlers: {
+      listInvestigations: (ctx, request) => listInvestigations(ctx, deps, request),
+      getInvestigation: (ctx, request) => getInvestigation(ctx, deps, request),
+      assignInvestigation: (ctx, request) => assignInvestigation(ctx, deps, request),
+      noteInvestigation: (ctx, request) => noteInvestigation(ctx, deps, request),
+      closeInvestigation: (ctx, request) => closeInvestigation(ctx, deps, request),
     },
   });
 }

@@ -18,7 +18,7 @@ import { openCatalogs } from './catalogs.ts';
 import { createDeliveries, type Deliveries } from './deliveries.ts';
 import type { RunApiDeps } from './deps.ts';
 import { createHub } from './hub.ts';
-import { adminService, runService } from './service.ts';
+import { adminService, investigationService, runService } from './service.ts';
 
 /** What run-api reads from its environment. */
 export const runApiVariables = {
@@ -96,7 +96,9 @@ export async function startRunApi(config: RunApiConfig, wrap: RunApiWrap = {}): 
   try {
     const server = await startServer({
       listen: config.STEWARD_LISTEN,
-      services: [runService(deps), adminService(deps)].map(wrap.service ?? ((service) => service)),
+      services: [runService(deps), adminService(deps), investigationService(deps)].map(
+        wrap.service ?? ((service) => service),
+      ),
       verifier: createVerifier({
         issuer: config.STEWARD_AUTH_ISSUER,
         audience: config.STEWARD_AUTH_AUDIENCE,

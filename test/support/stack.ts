@@ -63,6 +63,7 @@ export interface AgentOptions {
   readonly budget?: string;
   readonly limits?: Readonly<Record<string, number | string>>;
   readonly waits?: Readonly<Record<string, string>>;
+  readonly anomalies?: Readonly<Record<string, number>>;
   readonly tools?: string;
   readonly maxOutputTokens?: number;
   readonly contextTokens?: number;
@@ -226,6 +227,8 @@ function agentYaml(name: string, options: AgentOptions): string {
     ...block('context', options.contextTokens === undefined ? undefined : { max_tokens: options.contextTokens }),
     ...block('limits', options.limits),
     ...block('waits', options.waits),
+    // A file's tests ask with one agent, and all within an hour.
+    ...block('anomalies', { approvals_per_hour: 0, ...options.anomalies }),
     '',
   ].join('\n');
 }

@@ -10,6 +10,7 @@ import { digestOf } from '#platform/identity/canonical-json.ts';
 import { refusalAnswer } from '../answers.ts';
 import { plainText } from '../plain-text.ts';
 import { type RunRow, whyMayNotBegin } from '../runs.ts';
+import { type Baselines, pauseFor, reportAnomalies, watchTurn } from './anomalies.ts';
 import type { Turn } from './assess.ts';
 import type { JudgedCall } from './judge-turn.ts';
 
@@ -41,10 +42,16 @@ export async function storeVerdicts(
   run: RunRow,
   turn: Turn,
   calls: readonly JudgedCall[],
-  begin: boolean,
-): Promise<readonly Stored[]> {
+  options: { readonly begin: boolean; readonly spent: number; readonly baselines: Baselines },
+): Promise<{ readonly stored: readonly Stored[]; readonly pause: number | null }> {
   const expiresAt = new Date(Date.now() + run.waits.approvalMs);
-  const mayBegin = begin && whyMayNotBegin(run) === null;
+  const mayPause = whyMayNotBegin(run) === null;
+  const { watched, anomalies } = await watchTurn(trx, options.baselines, run, {
+    calls,
+    mayPause,
+    spent: options.spent,
+  });
+  const mayBegin = options.begin && mayPause && anomalies.length === 0;
   let [left, room] = [MOST_BEGUN, MOST_BEGUN_BYTES];
   const stored = calls.map((judged, at): Stored => {
     const { finding, index } = judged;
@@ -55,7 +62,7 @@ export async function storeVerdicts(
     if (begun) [left, room] = [left - 1, room - size];
     return { judged, id: callIdOf(turn.number, index), tool: plainText(judged.call.tool, 200), approval, begun };
   });
-  if (stored.length === 0) return stored;
+  if (stored.length === 0) return { stored, pause: null };
   await trx
     .insertInto('agent_run_tool_invocations')
     .values(stored.map((one) => invocationOf(run, turn, one)))
@@ -68,22 +75,26 @@ export async function storeVerdicts(
       .execute();
   }
   const admitted = stored.filter((one) => one.judged.finding.verdict !== 'deny').length;
+  const unusual = anomalies.length > 0 ? pauseFor(run, anomalies) : null;
+  const pause = unusual ? await reportAnomalies(trx, run, turn.number, anomalies) : null;
   await record(trx, run.tenant, run.id, {
-    ...(admitted > 0
-      ? {
-          run: {
-            tool_calls: run.tool_calls + admitted,
-            open_approvals: run.open_approvals + asked.length,
-            ...(asked.length > 0 && run.status === 'running'
-              ? { status: 'awaiting_approval' as const, waits_until: expiresAt }
-              : {}),
-          },
-        }
-      : {}),
+    run: {
+      watched: JSON.stringify(watched),
+      tool_calls: run.tool_calls + admitted,
+      open_approvals: run.open_approvals + asked.length,
+      ...(asked.length > 0 && run.status === 'running'
+        ? { status: 'awaiting_approval' as const, waits_until: expiresAt }
+        : {}),
+      ...unusual?.run,
+    },
     steps: stored.flatMap((one) => stepsOf(turn, one)),
-    events: [...stored.flatMap((one) => eventsOf(turn, one)), ...warningsOf(run, turn, admitted)],
+    events: [
+      ...stored.flatMap((one) => eventsOf(turn, one)),
+      ...warningsOf(run, turn, admitted),
+      ...(unusual?.events ?? []),
+    ],
   });
-  return stored;
+  return { stored, pause };
 }
 
 /** Whether the workflow runs two calls one after the other: it goes by the keys that are stored. */

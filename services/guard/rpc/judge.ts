@@ -53,25 +53,33 @@ async function judgeOnce(
 ): Promise<Response | null> {
   const { runGrant, calls, turn: number } = request;
   const opened = await withTenant(deps.db, grant.tenant, async (trx) => {
-    const { run, judged } = await lockForTurn(trx, grant, number);
-    if (judged) return { response: await readVerdicts(trx, run.id, number) };
+    const { run, judged, spent } = await lockForTurn(trx, grant, number);
+    if (judged) return { judged: await readVerdicts(trx, run.id, number) };
     assertOpen(run);
     const tools = await deps.pins.toolsOf(trx, grant, run);
     const turn: Turn = { grant, runGrant, run, tools, number, signal: ctx.signal };
     if (!needsNobody(turn, calls, deps.catalogs)) return { turn };
-    return { response: await store(trx, deps, run, turn, await judgeTurn(turn, calls, deps.catalogs), request.begin) };
+    const found = await judgeTurn(turn, calls, deps.catalogs);
+    return { stored: await store(trx, deps, run, turn, found, { spent, begin: request.begin }) };
   });
-  if (opened.response) return opened.response;
+  if (opened.stored) return settled(deps, grant, opened.stored);
   const { turn } = opened;
-  if (!turn) return null;
+  if (!turn) return opened.judged ?? null;
   const found = await judgeTurn(turn, calls, deps.catalogs);
-  return withTenant(deps.db, grant.tenant, async (trx) => {
-    const { run, judged } = await lockForTurn(trx, grant, number);
-    if (judged) return (await readVerdicts(trx, run.id, number)) ?? null;
+  const again = await withTenant(deps.db, grant.tenant, async (trx) => {
+    const { run, judged, spent } = await lockForTurn(trx, grant, number);
+    if (judged) return { judged: await readVerdicts(trx, run.id, number) };
     assertOpen(run);
-    if (run.tool_calls !== turn.run.tool_calls) return null;
-    return store(trx, deps, run, turn, found, request.begin);
+    if (run.tool_calls !== turn.run.tool_calls) return {};
+    return { stored: await store(trx, deps, run, turn, found, { spent, begin: request.begin }) };
   });
+  return again.stored ? settled(deps, grant, again.stored) : (again.judged ?? null);
+}
+
+interface StoredTurn {
+  readonly response: Response;
+  /** Owed to the workflow of a run that was paused for what it proposed; null: it was not. */
+  readonly pause: number | null;
 }
 
 async function store(
@@ -80,16 +88,29 @@ async function store(
   run: RunRow,
   turn: Turn,
   judged: readonly JudgedCall[],
-  begin: boolean,
-): Promise<Response> {
-  const stored = await storeVerdicts(trx, run, turn, judged, begin);
+  how: { readonly begin: boolean; readonly spent: number },
+): Promise<StoredTurn> {
+  const { stored, pause } = await storeVerdicts(trx, run, turn, judged, { ...how, baselines: deps.baselines });
   const calls = await Promise.all(
     stored.map(async (one): Promise<MessageInitShape<typeof JudgedCallSchema>> => {
       const begun = one.begun ? { begun: await leaveOf(deps, run, one) } : {};
       return Object.assign(verdictOf(one), begun);
     }),
   );
-  return { policySetHash: POLICY_SET_HASH, calls };
+  return { response: { policySetHash: POLICY_SET_HASH, calls }, pause };
+}
+
+/** After the commit. The row counts already; the workflow is told so that people see it there, too. */
+function settled(deps: GuardDeps, grant: VerifiedRunGrant, { response, pause }: StoredTurn): Response {
+  if (pause !== null) {
+    deps.log.warn(
+      { tenant: grant.tenant, run: grant.run },
+      'run paused: it goes otherwise than its agent usually does',
+    );
+    deps.delivery.send(grant.tenant, grant.run, pause);
+    deps.notifier.wake(grant.run);
+  }
+  return response;
 }
 
 /** What Authorize would answer: leave for the first attempt. */

@@ -61,6 +61,7 @@ function readChanges(request: UpdateTenantRequest): Updateable<TenantsTable> {
   checks.that(affordable, 'month_budget_micro_usd', `must be 0 to ${MOST_BUDGET}`);
   checks.that(within(maxConcurrentRuns, 10_000), 'max_concurrent_runs', 'must be 0 to 10000');
   checks.that(within(maxRunsPerDay, 1_000_000), 'max_runs_per_day', 'must be 0 to 1000000');
+  checks.that(within(request.sampledPerMille, 1_000), 'sampled_per_mille', 'must be 0 to 1000');
   checks.that((domains ?? []).length <= MOST_DOMAINS, 'allowed_email_domains', `must be at most ${MOST_DOMAINS}`);
   for (const [index, domain] of (domains ?? []).entries()) {
     const fits = DOMAIN.test(domain);
@@ -73,6 +74,7 @@ function readChanges(request: UpdateTenantRequest): Updateable<TenantsTable> {
     ...(maxConcurrentRuns === undefined ? {} : { max_concurrent_runs: maxConcurrentRuns }),
     ...(maxRunsPerDay === undefined ? {} : { max_runs_per_day: maxRunsPerDay }),
     ...(usersMayConfirm === undefined ? {} : { users_may_confirm: usersMayConfirm }),
+    ...(request.sampledPerMille === undefined ? {} : { sampled_per_mille: request.sampledPerMille }),
     ...(domains === undefined ? {} : { allowed_email_domains: [...new Set(domains)] }),
   };
 }

@@ -67,6 +67,7 @@ export async function insertRun(trx: Transaction<Database>, tenant: string, run:
       resources: [...given.resources],
       limits: JSON.stringify(given.limits),
       waits: JSON.stringify(given.waits),
+      anomaly_limits: JSON.stringify(given.anomalies),
       model: given.model,
       max_output_tokens: given.maxOutputTokens,
       context_tokens: given.contextTokens,

@@ -1,5 +1,6 @@
 import type { Selectable, Transaction } from 'kysely';
 import type { AgentDefinition } from '#domain/agent.ts';
+import type { AnomalyLimits } from '#domain/anomaly.ts';
 import { StewardError } from '#domain/errors.ts';
 import { lowerLimits, narrowLimits, type RunLimits, type Waits } from '#domain/run.ts';
 import type { ToolDescriptor } from '#domain/tools.ts';
@@ -22,6 +23,7 @@ export interface Given {
   readonly resources: readonly string[];
   readonly limits: RunLimits;
   readonly waits: Waits;
+  readonly anomalies: Partial<AnomalyLimits>;
   readonly budgetMicroUsd: number;
   /** The run it goes on from; null: none. */
   readonly continued: Continued | null;
@@ -93,6 +95,7 @@ export function narrow(row: AgentRow, asked: Asked, continued: Continued | null,
     resources: resourcesOf(asked, continued),
     limits: narrowLimits(limits, asked.limits),
     waits: definition.waits,
+    anomalies: definition.anomalies ?? {},
     budgetMicroUsd: asked.budgetMicroUsd || most,
     continued,
   };

@@ -25,5 +25,6 @@ export function toTenant(row: TenantRow): MessageInitShape<typeof TenantSchema> 
     maxRunsPerDay: row.max_runs_per_day,
     usersMayConfirm: row.users_may_confirm,
     allowedEmailDomains: row.allowed_email_domains,
+    sampledPerMille: row.sampled_per_mille,
   };
 }

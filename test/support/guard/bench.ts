@@ -24,6 +24,7 @@ import { connectTemporal } from '#platform/temporal/client.ts';
 import { openCatalogs } from '#services/guard/catalogs.ts';
 import { temporalDelivery } from '#services/guard/delivery.ts';
 import type { GuardDeps } from '#services/guard/deps.ts';
+import { createBaselines } from '#services/guard/judging/anomalies.ts';
 import { createPins } from '#services/guard/pins.ts';
 import { approvalService, guardService } from '#services/guard/service.ts';
 import { testIssuer, testKey } from '../identity.ts';
@@ -127,6 +128,7 @@ export async function guardBench(
     catalogs,
     pins: createPins(),
     delivery: temporalDelivery({ db: pool.db, temporal, log, ...(options.temporal ? {} : { waitMs: 1 }) }),
+    baselines: createBaselines(),
     notifier: notifier(pool.db),
     log,
   };
