@@ -109,6 +109,8 @@ export interface EventData {
     readonly reason: StopReason | null;
     readonly message: string;
     readonly cost: number;
+    /** Of the cost, what its user and its tenant got back. */
+    readonly refunded?: number;
     readonly outcome: string;
     /** Messages that the run has never read. */
     readonly unread?: readonly { readonly message: number; readonly by: string; readonly text: string }[];

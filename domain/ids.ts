@@ -41,6 +41,26 @@ export function tenantMonthAccount(at: number): string {
   return `tenant-month/${new Date(at).toISOString().slice(0, 7)}`;
 }
 
+/** Ledger account of a user's calendar month (UTC). */
+export function userMonthAccount(at: number, user: string): string {
+  return `user-month/${new Date(at).toISOString().slice(0, 7)}/${user}`;
+}
+
+/** The month, `yyyy-mm`, of an account that has one; null for a run's. */
+export function monthOfAccount(account: string): string | null {
+  return /^(?:tenant|user)-month\/(\d{4}-\d\d)/.exec(account)?.[1] ?? null;
+}
+
+/** Parts of the product's account: a run has its own by its id, so that runs do not wait for one row. */
+export const PRODUCT_PARTS = 8;
+
+/** The part of the product's account that a run is reserved on. */
+export function productPart(run: string): number {
+  let hash = 0;
+  for (let at = 0; at < run.length; at += 1) hash = (Math.imul(hash, 31) + run.charCodeAt(at)) >>> 0;
+  return hash % PRODUCT_PARTS;
+}
+
 /** When the calendar month (UTC) after the one of `at` begins. Both in milliseconds since 1970. */
 export function nextMonth(at: number): number {
   const day = new Date(at);

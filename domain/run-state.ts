@@ -1,5 +1,5 @@
 import type { JudgedCall, ThinkResult } from './ports/run-activities.ts';
-import type { RunLimits, StopReason } from './run.ts';
+import type { BudgetLevel, RunLimits, StopReason } from './run.ts';
 import type { RunCarry } from './run-workflow.ts';
 
 /** The last call's signature and how often it came in a row. */
@@ -40,7 +40,7 @@ export const FIRST_STATE: RunState = {
 export type Next =
   | { readonly do: 'think'; readonly turn: number }
   | { readonly do: 'act'; readonly calls: readonly JudgedCall[]; readonly thenStop: StopReason | null }
-  | { readonly do: 'await_budget'; readonly level: 'run' | 'tenant_month'; readonly needMicroUsd: number }
+  | { readonly do: 'await_budget'; readonly level: BudgetLevel; readonly needMicroUsd: number }
   | { readonly do: 'await_resume' }
   | { readonly do: 'finish' }
   | { readonly do: 'stop'; readonly reason: StopReason; readonly message?: string };

@@ -55,6 +55,23 @@ const DAY = 24 * 60 * 60 * 1000;
 
 export const DEFAULT_WAITS: Waits = { approvalMs: 7 * DAY, budgetMs: 7 * DAY, pauseMs: 30 * DAY };
 
+/** The levels of the budget tree, from the narrowest to the widest: in this order they are locked. */
+export const BUDGET_LEVELS = ['run', 'user_month', 'tenant_month', 'product_month'] as const;
+
+export type BudgetLevel = (typeof BUDGET_LEVELS)[number];
+
+/**
+ * What a run's user and tenant pay where it does not complete. as_used: what it cost. refund_failed: nothing where it
+ * failed, was terminated, or timed out. refund_unfinished: nothing, however it ended.
+ */
+export type ChargePolicy = 'as_used' | 'refund_failed' | 'refund_unfinished';
+
+/** Whether a run that ended like this is given back to its user and tenant. */
+export function isRefunded(policy: ChargePolicy, status: ClosedStatus): boolean {
+  if (policy === 'as_used' || status === 'completed') return false;
+  return policy === 'refund_unfinished' || status === 'failed' || status === 'terminated';
+}
+
 /** Why a run stopped before the model was done. Each limit has its own. */
 export type StopReason =
   | 'limit.model_calls'
@@ -63,6 +80,7 @@ export type StopReason =
   | 'limit.active_time'
   | 'budget'
   | 'budget.overage'
+  | 'budget.runaway'
   | 'stuck'
   | 'unknown_tool'
   | 'model.refusal'
@@ -81,6 +99,7 @@ export const STOP_TEXT: Readonly<Record<StopReason, string>> = {
   'limit.tokens': 'used all its tokens',
   'limit.active_time': 'used all its active time',
   budget: 'its budget was spent and nobody raised it in time',
+  'budget.runaway': 'cost 50 times what runs of its agent cost',
   'budget.overage': 'the provider billed more than was reserved',
   stuck: 'appears to be stuck: the same tool with the same arguments 5 times in a row',
   unknown_tool: 'asked twice for a tool it does not have',

@@ -311,8 +311,14 @@ function given(state: WatchState, event: RunEvent): string {
     : shortArguments(call.argsJson, Math.max(20, Math.min(LONGEST, state.look.width) - 40));
 }
 
+const LEVELS: Readonly<Record<string, string>> = {
+  user_month: "the user's month",
+  tenant_month: "the tenant's month",
+  product_month: "the whole installation's month",
+};
+
 function level(data: EventReader): string {
-  return data.text('level') === 'tenant_month' ? "the tenant's month" : "the run's budget";
+  return LEVELS[data.text('level')] ?? "the run's budget";
 }
 
 function limitUse(data: EventReader): string {

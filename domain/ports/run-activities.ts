@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../errors.ts';
-import type { ClosedStatus, StopReason } from '../run.ts';
+import type { BudgetLevel, ClosedStatus, StopReason } from '../run.ts';
 
 /**
  * The activities of a run, as its workflow calls them. Inputs and results stand in workflow histories: small, plain,
@@ -35,7 +35,7 @@ export type ThinkResult =
     }
   | { readonly kind: 'final'; readonly tokens: number; readonly costMicroUsd: number; readonly summaries?: number }
   /** Not affordable: nothing was called. */
-  | { readonly kind: 'budget'; readonly level: 'run' | 'tenant_month'; readonly needMicroUsd: number }
+  | { readonly kind: 'budget'; readonly level: BudgetLevel; readonly needMicroUsd: number }
   /** The run is paused, and its workflow may not have heard of it yet: nothing was called. */
   | { readonly kind: 'paused' }
   | {

@@ -1,6 +1,6 @@
 import type { ModelStop, Usage } from '../conversation.ts';
 import type { ErrorCode } from '../errors.ts';
-import type { ClosedStatus, RunStatus, StopReason } from '../run.ts';
+import type { BudgetLevel, ClosedStatus, RunStatus, StopReason } from '../run.ts';
 import type { Change } from '../tools.ts';
 import type { ModelAnswer, ModelChooser, ModelRequest, ModelRoute } from './model.ts';
 
@@ -56,7 +56,7 @@ export type OpenedTurn =
     }
   /** However it is shortened, the conversation does not fit the model's window. */
   | { readonly kind: 'too_long'; readonly tokens: number; readonly most: number }
-  | { readonly kind: 'budget'; readonly level: 'run' | 'tenant_month'; readonly needMicroUsd: number }
+  | { readonly kind: 'budget'; readonly level: BudgetLevel; readonly needMicroUsd: number }
   /** The run is paused; nothing was reserved. */
   | { readonly kind: 'paused' }
   /** The run is to be cancelled; nothing was reserved. */

@@ -51,7 +51,7 @@ async function roomOf(trx: Transaction<Database>, tenant: string): Promise<Room>
       (select count(*) from agent_runs where tenant = ${tenant} and admitted_at >= day.start) as today,
       day.start + interval '1 day' as midnight,
       now() + ${QUEUE_HOURS} * interval '1 hour' as queue_ends
-    from tenants t, day where t.id = ${tenant}`.execute(trx);
+    from tenant_settings t, day where t.id = ${tenant}`.execute(trx);
   const row = rows[0];
   if (row === undefined)
     throw new StewardError('NOT_FOUND', `There is no tenant ${tenant}. Ask an operator to create it.`);

@@ -1,8 +1,9 @@
 import type { Transaction } from 'kysely';
 import type { RunRef } from '#domain/ports/run-store.ts';
 import { crossed } from '#domain/run.ts';
+import { lockRemainders, type Remainder } from './accounts.ts';
 import { type NewEvent, record } from './journal.ts';
-import { chargeDead, lockRemainders, type Remainder, runCost } from './ledger.ts';
+import { chargeDead, runCost } from './ledger.ts';
 import { lockRun, type RunRow } from './run-row.ts';
 import type { Database } from './tables.ts';
 

@@ -2,13 +2,15 @@ import type { Kysely, Transaction } from 'kysely';
 import { unreadOf } from '#domain/messages.ts';
 import type { CloseStore, RunRef } from '#domain/ports/run-store.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
+import { lockRemainders } from './accounts.ts';
 import { startQueued } from './admission.ts';
 import { openedCalls, toOpened } from './calls.ts';
 import { investigateEnd } from './investigations.ts';
 import { record } from './journal.ts';
-import { chargeDead, lockRemainders, runCost } from './ledger.ts';
+import { chargeDead, runCost } from './ledger.ts';
 import { unreadAtEnd } from './messages.ts';
 import type { Notifier } from './notify.ts';
+import { refundRun } from './refunds.ts';
 import { lockRun, type RunRow, readRun, verifyRow } from './run-row.ts';
 import type { StoredMessage } from './steps.ts';
 import { cutText, storableText } from './storable.ts';
@@ -84,6 +86,7 @@ async function writeEnd(
     .where('run_id', '=', ref.run)
     .where('state', '=', 'judged')
     .execute();
+  const refunded = await refundRun(trx, ref, end.status);
   const outcome = end.status === 'completed' ? await lastWords(trx, ref) : '';
   const cost = await runCost(trx, ref.run);
   await record(trx, ref.tenant, ref.run, {
@@ -95,6 +98,7 @@ async function writeEnd(
           reason: end.reason,
           message: end.message,
           cost: cost.settled,
+          ...(refunded === 0 ? {} : { refunded }),
           outcome,
           ...(await unreadAtEnd(trx, run)),
         },
@@ -108,6 +112,7 @@ async function writeEnd(
       stop_reason: end.reason,
       stop_message: storableText(cutText(end.message, 2_000)),
       outcome: storableText(outcome),
+      refunded_micro_usd: refunded,
       open_approvals: 0,
       waits_until: null,
       closed_at: new Date(),

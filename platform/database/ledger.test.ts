@@ -4,9 +4,10 @@ import { isStewardError } from '#domain/errors.ts';
 import { runAccount, tenantMonthAccount } from '#domain/ids.ts';
 import { stewardErrorOf } from '#test/support/errors.ts';
 import { type StewardDatabase, stewardDatabase } from '#test/support/steward-database.ts';
+import { lockRemainders } from './accounts.ts';
 import { chargeDeadAttempt } from './budget.ts';
 import { type Connection, connect } from './connect.ts';
-import { chargeDead, lockAttempt, lockRemainders, reserve, runCost, settle } from './ledger.ts';
+import { chargeDead, lockAttempt, reserve, runCost, settle } from './ledger.ts';
 import { lockRun } from './run-row.ts';
 import type { Database } from './tables.ts';
 import { withTenant } from './tenant.ts';
@@ -45,10 +46,10 @@ async function newRun(tenant: string, limit: number): Promise<string> {
 function tryReserve(tenant: string, run: string, micro: number, at = NOW): Promise<string | null> {
   const id = randomUUID();
   return withTenant(pool.db, tenant, async (trx) => {
-    const [own, month] = await lockRemainders(trx, tenant, run, at);
-    if (Math.min(own.micro, month.micro) < micro) return null;
+    const remainders = await lockRemainders(trx, tenant, run, at);
+    if (Math.min(...remainders.all.map((one) => one.micro)) < micro) return null;
     const deadlineAt = new Date(Date.now() + 60_000);
-    await reserve(trx, tenant, run, month.account, {
+    await reserve(trx, tenant, run, remainders, {
       id,
       turn: 1,
       purpose: 'turn',
@@ -109,7 +110,7 @@ test('a caller that does not look is refused by the database, and nothing is res
   const run = await newRun(tenant, 1_000);
   const blind = (micro: number) =>
     withTenant(pool.db, tenant, async (trx) => {
-      const [, month] = await lockRemainders(trx, tenant, run, NOW);
+      const remainders = await lockRemainders(trx, tenant, run, NOW);
       const call = {
         id: randomUUID(),
         turn: 1,
@@ -119,7 +120,7 @@ test('a caller that does not look is refused by the database, and nothing is res
         at: NOW,
         deadlineAt: NOW,
       };
-      await reserve(trx, tenant, run, month.account, call);
+      await reserve(trx, tenant, run, remainders, call);
     });
   expect((await stewardErrorOf(blind(101))).code).toBe('BUDGET_EXCEEDED');
   expect(await account(tenant, runAccount(run))).toEqual({ limit: 1_000, reserved: 0, settled: 0 });
@@ -157,7 +158,7 @@ test('more than was reserved is entered as overage on both levels, and takes the
   const tenant = await database.tenant();
   const run = await newRun(tenant, 1_000);
   const id = (await tryReserve(tenant, run, 900)) as string;
-  expect(await settleAt(tenant, run, id, 1_200)).toEqual({
+  expect(await settleAt(tenant, run, id, 1_200)).toMatchObject({
     costMicroUsd: 1_200,
     overage: true,
     first: true,
@@ -171,6 +172,7 @@ test('more than was reserved is entered as overage on both levels, and takes the
   expect(await account(tenant, runAccount(run))).toEqual({ limit: 1_000, reserved: 0, settled: 1_200 });
   expect(await entries(tenant)).toEqual([
     { account: runAccount(run), kind: 'overage', amount: '300' },
+    { account: 'user-month/2026-11/ann@acme', kind: 'overage', amount: '300' },
     { account: MONTH, kind: 'overage', amount: '300' },
   ]);
   expect(await tryReserve(tenant, run, 1)).toBeNull();
@@ -187,6 +189,7 @@ test('a dead attempt is charged once at its reservation, and corrects that if it
   ]);
   expect(await account(tenant, MONTH)).toMatchObject({ reserved: 0, settled: 400 });
   expect((await entries(tenant)).map((entry) => [entry.kind, entry.amount])).toEqual([
+    ['charge', '400'],
     ['charge', '400'],
     ['charge', '400'],
   ]);
@@ -254,7 +257,7 @@ test("another tenant's accounts and attempts are out of reach", async () => {
   const [mine, theirs] = [await database.tenant(), await database.tenant()];
   const run = await newRun(theirs, 1_000);
   const id = (await tryReserve(theirs, run, 10)) as string;
-  expect((await stewardErrorOf(tryReserve(mine, run, 1))).code).toBe('INTERNAL');
+  expect((await stewardErrorOf(tryReserve(mine, run, 1))).code).toBe('NOT_FOUND');
   expect((await stewardErrorOf(settleAt(mine, run, id, 5))).code).toBe('INTERNAL');
   expect(await account(theirs, runAccount(run))).toMatchObject({ reserved: 10, settled: 0 });
   expect(await withTenant(pool.db, mine, (trx) => runCost(trx, run))).toEqual({ limit: 0, settled: 0, reserved: 0 });

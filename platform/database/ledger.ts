@@ -1,77 +1,18 @@
 import { type Selectable, sql, type Transaction, type UpdateObject } from 'kysely';
 import type { Usage } from '#domain/conversation.ts';
 import { type ErrorCode, StewardError } from '#domain/errors.ts';
-import { runAccount, tenantMonthAccount } from '#domain/ids.ts';
+import { monthOfAccount, productPart, runAccount } from '#domain/ids.ts';
+import type { BudgetLevel } from '#domain/run.ts';
+import type { Remainders } from './accounts.ts';
+import { refundMore } from './refunds.ts';
 import type { Database } from './tables.ts';
 
 type LedgerRow = Selectable<Database['ledger_accounts']>;
 
 /**
  * The ledger: reserve before a model call, settle after it, on every level of the budget tree in one transaction.
- * Accounts are locked run first, then tenant, and before the run row. All amounts are micro-USD.
+ * Accounts are locked run, user, tenant, and before the run row; the product's part after it. All amounts are micro-USD.
  */
-
-export interface Remainder {
-  readonly level: 'run' | 'tenant_month';
-  readonly account: string;
-  readonly micro: number;
-}
-
-/** Locks the accounts of a run and says what each still affords. The month's account is opened if it is new. */
-export async function lockRemainders(
-  trx: Transaction<Database>,
-  tenant: string,
-  run: string,
-  now: Date,
-): Promise<readonly [Remainder, Remainder]> {
-  const own = runAccount(run);
-  const month = tenantMonthAccount(now.getTime());
-  const left = await lock(trx, [own, month]);
-  const micro = left.get(own);
-  if (micro === undefined) throw new StewardError('INTERNAL', `Run ${run} has no ledger account.`);
-  return [
-    { level: 'run', account: own, micro },
-    {
-      level: 'tenant_month',
-      account: month,
-      micro: left.get(month) ?? (await openMonth(trx, tenant, month)).remainder,
-    },
-  ];
-}
-
-/** Locks accounts, one after the other by their ids, and says what is left on each that there is. */
-async function lock(trx: Transaction<Database>, accounts: readonly string[]): Promise<ReadonlyMap<string, number>> {
-  const rows = await trx
-    .selectFrom('ledger_accounts')
-    .select(['id', sql<number>`limit_micro_usd - settled_micro_usd - reserved_micro_usd`.as('remainder')])
-    .where('id', 'in', accounts)
-    // `run/…` comes before `tenant-month/…` in every collation.
-    .orderBy('id')
-    .forUpdate()
-    .execute();
-  return new Map(rows.map((row) => [row.id, row.remainder]));
-}
-
-/** Opens the account of a new month with the tenant's limit, and locks it. */
-export async function openMonth(
-  trx: Transaction<Database>,
-  tenant: string,
-  account: string,
-): Promise<{ readonly remainder: number }> {
-  const { month_budget_micro_usd: limit } = await trx
-    .selectFrom('tenants')
-    .select('month_budget_micro_usd')
-    .where('id', '=', tenant)
-    .executeTakeFirstOrThrow();
-  await trx
-    .insertInto('ledger_accounts')
-    .values({ tenant, id: account, limit_micro_usd: limit })
-    .onConflict((conflict) => conflict.doNothing())
-    .execute();
-  const remainder = (await lock(trx, [account])).get(account);
-  if (remainder === undefined) throw new StewardError('INTERNAL', `Ledger account ${account} could not be opened.`);
-  return { remainder };
-}
 
 export interface NewAttempt {
   readonly id: string;
@@ -84,25 +25,50 @@ export interface NewAttempt {
   readonly deadlineAt: Date;
 }
 
+/** The product's part was taken by others since it was read: the transaction is to be begun anew. */
+export class ProductMoved extends Error {}
+
 /**
  * Reserves for one attempt on accounts that `lockRemainders` has locked and found sufficient. Refuses to go past a
- * limit even if the caller did not look.
+ * limit even if the caller did not look. Throws ProductMoved where only the product's part, which is not locked before,
+ * does not afford it any more.
  */
 export async function reserve(
   trx: Transaction<Database>,
   tenant: string,
   run: string,
-  month: string,
+  remainders: Pick<Remainders, 'user' | 'month' | 'product'>,
   attempt: NewAttempt,
 ): Promise<void> {
+  const [own, user, month] = [runAccount(run), remainders.user.account, remainders.month.account];
+  const minute = new Date(Math.floor(attempt.at.getTime() / 60_000) * 60_000);
   const reserved = await trx
     .with('moved', (db) =>
       db
         .updateTable('ledger_accounts')
-        .set({ reserved_micro_usd: sql`reserved_micro_usd + ${attempt.reserve}` })
-        .where('id', 'in', [runAccount(run), month])
-        .where(sql<boolean>`settled_micro_usd + reserved_micro_usd + ${attempt.reserve} <= limit_micro_usd`)
+        .set({
+          reserved_micro_usd: sql`reserved_micro_usd + ${attempt.reserve}`,
+          rate_minute: sql`case when id = ${user} then ${minute}::timestamptz end`,
+          rate_calls: sql`case when id <> ${user} then 0 when rate_minute = ${minute} then rate_calls + 1 else 1 end`,
+        })
+        .where('id', 'in', [own, user, month])
+        .where(
+          sql<boolean>`(limit_micro_usd is null
+            or settled_micro_usd + reserved_micro_usd + ${attempt.reserve} <= limit_micro_usd)`,
+        )
         .returning('id'),
+    )
+    .with('part', (db) =>
+      db
+        .updateTable('product_accounts')
+        .set({ reserved_micro_usd: sql`reserved_micro_usd + ${attempt.reserve}` })
+        .where('month', '=', remainders.product.account)
+        .where('part', '=', productPart(run))
+        .where(
+          sql<boolean>`(allotted_micro_usd is null
+            or settled_micro_usd + reserved_micro_usd + ${attempt.reserve} <= allotted_micro_usd)`,
+        )
+        .returning('part'),
     )
     .insertInto('agent_run_costs')
     .values({
@@ -114,15 +80,20 @@ export async function reserve(
       model: attempt.model,
       state: 'reserved',
       month_account: month,
+      user_account: user,
       reserved_micro_usd: attempt.reserve,
       created_at: attempt.at,
       deadline_at: attempt.deadlineAt,
     })
-    .returning((eb) => eb.selectFrom('moved').select(eb.fn.countAll<number>().as('n')).as('accounts'))
+    .returning((eb) => [
+      eb.selectFrom('moved').select(eb.fn.countAll<number>().as('n')).as('accounts'),
+      eb.selectFrom('part').select(eb.fn.countAll<number>().as('n')).as('parts'),
+    ])
     .executeTakeFirstOrThrow();
-  if (reserved.accounts !== 2) {
-    throw new StewardError('BUDGET_EXCEEDED', `Account ${runAccount(run)} or ${month} does not afford this call.`);
+  if (reserved.accounts !== 3) {
+    throw new StewardError('BUDGET_EXCEEDED', `One of ${own}, ${user} and ${month} does not afford this call.`);
   }
+  if (reserved.parts !== 1) throw new ProductMoved(`The part of ${run} of ${remainders.product.account} was taken.`);
 }
 
 export interface Settlement {
@@ -133,6 +104,18 @@ export interface Settlement {
   readonly first: boolean;
   /** Of the run, this included. */
   readonly spent: RunCost;
+  /** The levels with a limit that this has moved, as they stand now; none where it was settled before. */
+  readonly moved: readonly MovedLevel[];
+}
+
+/** An account that a settlement has moved. */
+export interface MovedLevel {
+  readonly level: BudgetLevel;
+  readonly account: string;
+  readonly limit: number;
+  readonly settled: number;
+  /** What it had settled before. */
+  readonly was: number;
 }
 
 /** An attempt as it stands, locked with its accounts. */
@@ -142,6 +125,8 @@ export interface LockedAttempt {
   readonly turn: number;
   readonly model: string;
   readonly month: string;
+  /** Null where it was reserved before users had accounts. */
+  readonly user: string | null;
   readonly state: 'reserved' | 'settled' | 'charged' | 'released';
   readonly reserved: number;
   readonly settled: number | null;
@@ -155,17 +140,24 @@ export async function lockAttempt(trx: Transaction<Database>, run: string, attem
       db
         .selectFrom('ledger_accounts')
         .select('id')
-        .where((eb) =>
-          eb.or([
-            eb('id', '=', runAccount(run)),
-            eb('id', '=', eb.selectFrom('agent_run_costs').select('month_account').where('attempt_id', '=', attemptId)),
-          ]),
+        .where(
+          sql<boolean>`id = any(array[${runAccount(run)}] || (select array[c.user_account, c.month_account]
+            from agent_run_costs c where c.attempt_id = ${attemptId}))`,
         )
-        .orderBy('id')
+        .orderBy(sql`case split_part(id, '/', 1) when 'run' then 0 when 'user-month' then 1 else 2 end`)
         .forUpdate(),
     )
     .selectFrom('agent_run_costs')
-    .select(['turn', 'model', 'month_account', 'state', 'reserved_micro_usd', 'settled_micro_usd', 'created_at'])
+    .select([
+      'turn',
+      'model',
+      'month_account',
+      'user_account',
+      'state',
+      'reserved_micro_usd',
+      'settled_micro_usd',
+      'created_at',
+    ])
     .where('attempt_id', '=', attemptId)
     .where('run_id', '=', run)
     // Asked for before the row is locked, and so are the accounts.
@@ -179,6 +171,7 @@ export async function lockAttempt(trx: Transaction<Database>, run: string, attem
     turn: row.turn,
     model: row.model,
     month: row.month_account,
+    user: row.user_account,
     state: row.state,
     reserved: row.reserved_micro_usd,
     settled: row.settled_micro_usd,
@@ -206,11 +199,11 @@ export async function settle(
   if (attempt.state === 'settled' || attempt.state === 'released') {
     const settled = attempt.settled ?? 0;
     const spent = await runCost(trx, attempt.run);
-    return { costMicroUsd: settled, overage: settled > attempt.reserved, first: false, spent };
+    return { costMicroUsd: settled, overage: settled > attempt.reserved, first: false, spent, moved: [] };
   }
   const charged = attempt.state === 'charged' ? (attempt.settled ?? 0) : 0;
   const by = { reserved: attempt.state === 'reserved' ? -attempt.reserved : 0, settled: actual.cost - charged };
-  const spent = await end(trx, attempt, by, {
+  const { spent, moved } = await end(trx, attempt, by, {
     state: actual.usage === null && actual.cost === 0 ? 'released' : 'settled',
     settled_micro_usd: actual.cost,
     usage: actual.usage === null ? null : JSON.stringify(actual.usage),
@@ -220,7 +213,8 @@ export async function settle(
   });
   const overage = actual.cost > attempt.reserved;
   if (overage) await enter(trx, tenant, attempt, 'overage', actual.cost - attempt.reserved);
-  return { costMicroUsd: actual.cost, overage, first: true, spent };
+  if (charged > 0) await refundMore(trx, tenant, attempt, by.settled);
+  return { costMicroUsd: actual.cost, overage, first: true, spent, moved };
 }
 
 /** Settles a dead attempt at its whole reservation: nobody knows what it cost, and it cannot have cost more. */
@@ -238,14 +232,18 @@ export async function chargeDead(
   return attempt.reserved;
 }
 
-/** Moves both accounts and ends the attempt, in one statement; returns what the run has cost by then. */
+/** Moves all its accounts and ends the attempt, in one statement; returns what the run has cost by then. */
 async function end(
   trx: Transaction<Database>,
   attempt: LockedAttempt,
   by: { readonly reserved: number; readonly settled: number },
   set: UpdateObject<Database, 'agent_run_costs', 'agent_run_costs'>,
-): Promise<RunCost> {
+): Promise<{ readonly spent: RunCost; readonly moved: readonly MovedLevel[] }> {
   const own = runAccount(attempt.run);
+  const moves = {
+    reserved_micro_usd: sql<number>`reserved_micro_usd + ${by.reserved}`,
+    settled_micro_usd: sql<number>`settled_micro_usd + ${by.settled}`,
+  };
   const rows = await trx
     .with('ended', (db) =>
       db
@@ -253,15 +251,32 @@ async function end(
         .set({ ...set, ended_at: new Date() })
         .where('attempt_id', '=', attempt.id),
     )
+    .with('part', (db) =>
+      db
+        .updateTable('product_accounts')
+        .set(moves)
+        .where('month', '=', attempt.user === null ? '' : (monthOfAccount(attempt.month) ?? ''))
+        .where('part', '=', productPart(attempt.run)),
+    )
     .updateTable('ledger_accounts')
-    .set({
-      reserved_micro_usd: sql`reserved_micro_usd + ${by.reserved}`,
-      settled_micro_usd: sql`settled_micro_usd + ${by.settled}`,
-    })
-    .where('id', 'in', [own, attempt.month])
+    .set(moves)
+    .where('id', 'in', accountsOf(attempt))
     .returning(['id', 'limit_micro_usd', 'settled_micro_usd', 'reserved_micro_usd'])
     .execute();
-  return toCost(rows.find((row) => row.id === own));
+  const moved = rows.flatMap(({ id, limit_micro_usd: limit, settled_micro_usd: settled }) =>
+    limit === null ? [] : [{ level: levelOf(id), account: id, limit, settled, was: settled - by.settled }],
+  );
+  return { spent: toCost(rows.find((row) => row.id === own)), moved };
+}
+
+/** The accounts of an attempt but the product's. */
+export function accountsOf(attempt: Pick<LockedAttempt, 'run' | 'user' | 'month'>): string[] {
+  return [runAccount(attempt.run), ...(attempt.user === null ? [] : [attempt.user]), attempt.month];
+}
+
+function levelOf(account: string): BudgetLevel {
+  if (account.startsWith('run/')) return 'run';
+  return account.startsWith('user-month/') ? 'user_month' : 'tenant_month';
 }
 
 async function enter(
@@ -274,7 +289,7 @@ async function enter(
   await trx
     .insertInto('ledger_entries')
     .values(
-      [runAccount(attempt.run), attempt.month].map((account) => ({
+      accountsOf(attempt).map((account) => ({
         tenant,
         account,
         kind,

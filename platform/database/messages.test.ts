@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Message } from '#domain/conversation.ts';
 import { answer, proposed, type SeededRun, workerBench } from '#test/support/worker-bench.ts';
-import { lockRemainders } from './ledger.ts';
+import { lockRemainders } from './accounts.ts';
 import { withMessages } from './messages.ts';
 import { withTenant } from './tenant.ts';
 

@@ -5,13 +5,15 @@ import type { ModelChooser, ModelRequest, ModelRoute } from '#domain/ports/model
 import type { OpenedTurn, RunRef, SummaryCut, TurnAttempt } from '#domain/ports/run-store.ts';
 import { affordableOutput, worstCase } from '#domain/pricing.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
+import { lockRemainders, type Remainder, type Remainders } from './accounts.ts';
 import { exhausted } from './budget.ts';
 import { loadConversation } from './conversation.ts';
 import { fitConversation } from './fit.ts';
 import { type RunChange, record } from './journal.ts';
-import { lockRemainders, reserve } from './ledger.ts';
+import { reserve } from './ledger.ts';
 import { type SentMessage, stepsOfMessages, unreadMessages, withMessages } from './messages.ts';
 import { type Switch, switchedTo, switchOf } from './model-switch.ts';
+import { gatherPart } from './product.ts';
 import { type AgentVersions, lockRun, modelToolsOf, notFound, RUN_COLUMNS, type RunRow, verifyRow } from './run-row.ts';
 import { stepsBefore } from './steps.ts';
 import { readStored } from './stored-turns.ts';
@@ -97,7 +99,7 @@ export async function openTurn(
   if (said.length > 0 && (await hasAttempts(trx, ref, turn))) return null;
 
   const least = Math.min(LEAST_OUTPUT, request.maxOutputTokens);
-  const tightest = remainders[0].micro <= remainders[1].micro ? remainders[0] : remainders[1];
+  const tightest = await tightestOf(trx, ref, remainders, worstCase(model, input, request.maxOutputTokens, at));
   const output = Math.min(request.maxOutputTokens, affordableOutput(model, input, tightest.micro, at));
   if (output < least) {
     const need = worstCase(model, input, least, at) - tightest.micro;
@@ -105,7 +107,7 @@ export async function openTurn(
     return { kind: 'budget', level: tightest.level, needMicroUsd: need };
   }
   const reserved = worstCase(model, input, output, at);
-  await reserve(trx, ref.tenant, ref.run, remainders[1].account, {
+  await reserve(trx, ref.tenant, ref.run, remainders, {
     id: attempt.id,
     turn,
     purpose: asking ? 'summary' : 'turn',
@@ -129,6 +131,19 @@ export async function openTurn(
   const { handlesThrough } = fitted;
   await begin(trx, ref, locked, { turn, model, attempt: attempt.number, reserved, said, handlesThrough, switched });
   return { kind: 'reserved', ...opened };
+}
+
+/** The level that affords least. The product's part is filled up where it is what stands in the way of `want`. */
+async function tightestOf(
+  trx: Transaction<Database>,
+  ref: RunRef,
+  { all, product }: Remainders,
+  want: number,
+): Promise<Remainder> {
+  const own = all.filter((one) => one !== product).reduce((least, one) => (one.micro < least.micro ? one : least));
+  if (product.micro >= Math.min(want, own.micro)) return own;
+  const micro = await gatherPart(trx, product.account, ref.run, Math.min(want, own.micro));
+  return micro < own.micro ? { ...product, micro } : own;
 }
 
 /** A summary is asked for so often in one turn; then the turn does without. */

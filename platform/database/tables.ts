@@ -1,15 +1,16 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { AnomalyLimits, Watched } from '#domain/anomaly.ts';
 import type { Usage } from '#domain/conversation.ts';
-import type { RunLimits, RunStatus, StopReason, Waits } from '#domain/run.ts';
+import type { ChargePolicy, RunLimits, RunStatus, StopReason, Waits } from '#domain/run.ts';
 import type { Change, ToolDescriptor } from '#domain/tools.ts';
 import type { UndoState } from '#domain/undo.ts';
+import type { BudgetTables } from './budget-tables.ts';
 
 /**
  * The platform's tables as kysely sees them; platform/database/migrations is the truth and says what each is for.
  * bigint columns come back as numbers: `connect` parses them and refuses what a double cannot hold.
  */
-export interface Database {
+export interface Database extends BudgetTables {
   tenant_directory: { id: string };
   tenants: TenantsTable;
   agents: AgentsTable;
@@ -22,8 +23,6 @@ export interface Database {
   agent_run_messages: MessagesTable;
   approvals: ApprovalsTable;
   approval_decisions: DecisionsTable;
-  ledger_accounts: AccountsTable;
-  ledger_entries: EntriesTable;
   agent_run_undos: UndosTable;
   agent_run_undo_steps: UndoStepsTable;
   run_traces: TracesTable;
@@ -34,18 +33,21 @@ export interface Database {
 }
 
 /** A json or jsonb column: written as JSON text, read as its value. */
-type Json<T> = ColumnType<T, string, string>;
+export type Json<T> = ColumnType<T, string, string>;
 type JsonOrNull<T> = ColumnType<T | null, string | null | undefined, string | null>;
-type At = ColumnType<Date, Date | undefined, Date>;
-type AtOrNull = ColumnType<Date | null, Date | null | undefined, Date | null>;
-type OrNull<T> = ColumnType<T | null, T | null | undefined, T | null>;
+export type At = ColumnType<Date, Date | undefined, Date>;
+export type AtOrNull = ColumnType<Date | null, Date | null | undefined, Date | null>;
+export type OrNull<T> = ColumnType<T | null, T | null | undefined, T | null>;
 
 export interface TenantsTable {
   id: string;
   tier: Generated<'free' | 'pro' | 'enterprise'>;
-  month_budget_micro_usd: Generated<number>;
-  max_concurrent_runs: Generated<number>;
-  max_runs_per_day: Generated<number>;
+  /** Null: the tier's; so with the next ones. */
+  month_budget_micro_usd: OrNull<number>;
+  max_concurrent_runs: OrNull<number>;
+  max_runs_per_day: OrNull<number>;
+  user_month_micro_usd: OrNull<number>;
+  charge_policy: Generated<ChargePolicy>;
   users_may_confirm: Generated<boolean>;
   allowed_email_domains: Generated<string[]>;
   sampled_per_mille: Generated<number>;
@@ -118,6 +120,8 @@ export interface RunsTable {
   created_at: At;
   closed_at: AtOrNull;
   trace_parent: OrNull<string>;
+  typical_micro_usd: OrNull<number>;
+  refunded_micro_usd: Generated<number>;
 }
 
 export interface StepsTable {
@@ -189,6 +193,7 @@ export interface CostsTable {
   purpose: Generated<'turn' | 'summary'>;
   state: 'reserved' | 'settled' | 'charged' | 'released';
   month_account: string;
+  user_account: OrNull<string>;
   reserved_micro_usd: number;
   settled_micro_usd: OrNull<number>;
   usage: JsonOrNull<Usage>;
@@ -266,28 +271,6 @@ export interface DecisionsTable {
   request_id: string;
   via: 'decide' | 'signed';
   decided_at: At;
-}
-
-export interface AccountsTable {
-  tenant: string;
-  id: string;
-  limit_micro_usd: number;
-  reserved_micro_usd: Generated<number>;
-  settled_micro_usd: Generated<number>;
-}
-
-export interface EntriesTable {
-  tenant: string;
-  id: Generated<number>;
-  account: string;
-  kind: 'raise' | 'charge' | 'overage';
-  amount_micro_usd: number;
-  run_id: OrNull<string>;
-  attempt_id: OrNull<string>;
-  raise_id: OrNull<string>;
-  by_subject: OrNull<string>;
-  reason: OrNull<string>;
-  at: At;
 }
 
 export interface UndosTable {

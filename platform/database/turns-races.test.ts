@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { answer, type SeededRun, workerBench } from '#test/support/worker-bench.ts';
-import { lockRemainders } from './ledger.ts';
+import { lockRemainders } from './accounts.ts';
 import { withTenant } from './tenant.ts';
 
 let bench: Awaited<ReturnType<typeof workerBench>>;

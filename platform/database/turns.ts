@@ -6,7 +6,7 @@ import { priceOf } from '#domain/pricing.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
 import { costWarnings, turnWarnings } from './budget.ts';
 import { record } from './journal.ts';
-import { lockAttempt, type Settlement, settle } from './ledger.ts';
+import { lockAttempt, ProductMoved, type Settlement, settle } from './ledger.ts';
 import type { Notifier } from './notify.ts';
 import { deleteDeltas, openTurn } from './open-turn.ts';
 import { AgentVersions, lockRun } from './run-row.ts';
@@ -47,10 +47,14 @@ export function createTurnStore(deps: TurnStoreDeps): TurnStore {
       for (let tries = 0; tries < TRIES; tries += 1) {
         const opened = await inTenant(ref, (trx) =>
           openTurn(trx, { versions, ...deps, now, estimate, chooser: chooser ?? null }, ref, turn, attempt),
-        );
+        ).catch((error: unknown) => {
+          if (error instanceof ProductMoved) return null;
+          throw error;
+        });
         if (opened) return opened;
       }
-      throw new StewardError('UNAVAILABLE', 'Other attempts at this turn change its conversation. Try again.');
+      const why = 'Other attempts change its conversation, or other runs what the product affords. Try again.';
+      throw new StewardError('UNAVAILABLE', why);
     },
 
     async storeAnswer(ref, turn, attemptId, answer, activeMs) {

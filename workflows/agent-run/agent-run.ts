@@ -11,7 +11,7 @@ import {
 } from '@temporalio/workflow';
 import { nextMonth } from '#domain/ids.ts';
 import type { CloseRunInput } from '#domain/ports/run-activities.ts';
-import { type ClosedStatus, STOP_TEXT, type StopReason } from '#domain/run.ts';
+import { type BudgetLevel, type ClosedStatus, STOP_TEXT, type StopReason } from '#domain/run.ts';
 import { afterThink, fromCarry, nextTurn, type RunState, toCarry } from '#domain/run-state.ts';
 import type { RunInput, RunOutput } from '#domain/run-workflow.ts';
 import { ActiveTime } from './active-time.ts';
@@ -159,12 +159,12 @@ class AgentRun {
   }
 
   /** Waits until it is worth asking again whether the next call is affordable; false where the wait has expired. */
-  async #budgetMayHaveGrown(level: 'run' | 'tenant_month'): Promise<boolean> {
+  async #budgetMayHaveGrown(level: BudgetLevel): Promise<boolean> {
     if (this.#raiseCame) this.#inbox.raiseDidNotHelp();
     const until = this.#budgetUntil ?? Date.now() + this.#input.waits.budgetMs;
     this.#budgetUntil = until;
-    // A new month brings a new budget to the tenant, and tells nobody.
-    const look = level === 'tenant_month' ? Math.min(until, nextMonth(Date.now())) : until;
+    // A new month brings a new budget to all but the run, and tells nobody.
+    const look = level === 'run' ? until : Math.min(until, nextMonth(Date.now()));
     this.#raiseCame = await this.#board.whileAwaitingBudget(() => this.#inbox.nextRaise(look));
     return this.#raiseCame || look < until;
   }

@@ -3,8 +3,8 @@ import { sql, type Transaction } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
 import { runAccount } from '#domain/ids.ts';
 import type { RaiseBudgetRequest, RaiseBudgetResponseSchema } from '#gen/steward/run/v1/run_service_pb.ts';
+import { lockRemainders } from '#platform/database/accounts.ts';
 import { audit, record } from '#platform/database/journal.ts';
-import { lockRemainders } from '#platform/database/ledger.ts';
 import { enqueue } from '#platform/database/outbox.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
@@ -43,17 +43,19 @@ export async function raiseBudget(
   const done = await withTenant(deps.db, tenant, async (trx) => {
     const { id } = await readRun(trx, ctx.principal, request.runId);
     // Accounts before the run row, as everywhere.
-    const [, month] = await lockRemainders(trx, tenant, id, new Date());
+    const { user, month } = await lockRemainders(trx, tenant, id, new Date());
     const run = await lockRun(trx, ctx.principal, id);
     if (await wasMade(trx, id, raise))
       return { outbox: await owedOf(trx, id), run: await readRun(trx, ctx.principal, id) };
     assertOpen(run);
-    if (raise.add > month.micro) {
+    for (const { level, micro } of [user, month]) {
+      if (raise.add <= micro) continue;
+      const whose = level === 'user_month' ? "user's" : "tenant's";
       throw new StewardError(
         'BUDGET_EXCEEDED',
-        `The tenant's month has ${Math.max(0, month.micro)} micro-USD left, which is less than ${raise.add}. ` +
-          "Add less, or have an administrator raise the tenant's month.",
-        { details: { level: 'tenant_month', left: month.micro } },
+        `The ${whose} month has ${Math.max(0, micro)} micro-USD left, which is less than ${raise.add}. ` +
+          `Add less, or have an administrator raise the ${whose} month.`,
+        { details: { level, left: micro } },
       );
     }
     const limit = await enter(trx, tenant, id, raise);
@@ -99,7 +101,8 @@ async function enter(trx: Transaction<Database>, tenant: string, run: string, ra
     .where('id', '=', runAccount(run))
     .returning('limit_micro_usd')
     .executeTakeFirstOrThrow();
-  if (row.limit_micro_usd > MOST_IN_ALL) {
+  const limit = row.limit_micro_usd ?? 0;
+  if (limit > MOST_IN_ALL) {
     throw new StewardError('LIMIT_REACHED', `A run's budget is at most ${MOST_IN_ALL} micro-USD, raises included.`);
   }
   await trx
@@ -115,5 +118,5 @@ async function enter(trx: Transaction<Database>, tenant: string, run: string, ra
       reason: raise.reason,
     })
     .execute();
-  return row.limit_micro_usd;
+  return limit;
 }

@@ -13,7 +13,7 @@ import type { RunApiDeps } from '../deps.ts';
 import { newRunId } from '../run-id.ts';
 import { owedOf, readRun } from '../run-rows.ts';
 import { readContinued } from '../starting/continued.ts';
-import { assertMonthLeft, ensureMonth, insertRun } from '../starting/insert.ts';
+import { assertMonthsLeft, ensureMonths, insertRun } from '../starting/insert.ts';
 import { findAgent, narrow } from '../starting/narrow.ts';
 import { type Asked, readStart } from '../starting/request.ts';
 import { toRun } from '../views/run.ts';
@@ -72,11 +72,11 @@ async function begin(
     permissions: [...given.permissions],
   });
   return withTenant(deps.db, tenant, async (trx) => {
-    const month = await ensureMonth(trx, tenant);
+    const months = await ensureMonths(trx, tenant, asked.actingUser);
     await lockAdmission(trx, tenant);
     const earlier = await findEarlier(trx, principal, asked);
     if (earlier !== undefined) return { id: earlier, outbox: null };
-    await assertMonthLeft(trx, month);
+    await assertMonthsLeft(trx, months);
     const run = {
       id,
       startedBy: principal.subject,

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { tenantMonthAccount } from '#domain/ids.ts';
 import { RunStatus } from '#gen/steward/run/v1/run_service_pb.ts';
+import { openMonths } from '#platform/database/accounts.ts';
 import { connect } from '#platform/database/connect.ts';
-import { openMonth } from '#platform/database/ledger.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import { stewardErrorOf } from '#test/support/errors.ts';
@@ -109,7 +109,7 @@ test('a limit that is lowered while the month is being opened holds for that mon
   const account = tenantMonthAccount(Date.now());
   const [opened, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const turn = withTenant(worker.db, tenant, async (trx) => {
-    await openMonth(trx, tenant, account);
+    await openMonths(trx, tenant, 'ann@acme', new Date());
     opened.resolve();
     await go.promise;
   });

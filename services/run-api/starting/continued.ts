@@ -107,5 +107,5 @@ async function startingBudget(trx: Transaction<Database>, run: string): Promise<
     .where('account', '=', account)
     .where('kind', '=', 'raise')
     .executeTakeFirstOrThrow();
-  return limit - Number(raised ?? 0);
+  return (limit ?? 0) - Number(raised ?? 0);
 }

@@ -1,9 +1,9 @@
 import { sql, type Transaction } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
-import { runAccount, tenantMonthAccount } from '#domain/ids.ts';
+import { monthOfAccount, runAccount } from '#domain/ids.ts';
+import { openMonths } from '#platform/database/accounts.ts';
 import { admit } from '#platform/database/admission.ts';
 import { audit, type NewEvent, record } from '#platform/database/journal.ts';
-import { openMonth } from '#platform/database/ledger.ts';
 import { enqueue } from '#platform/database/outbox.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { type TraceParent, writeTraceParent } from '#platform/telemetry/trace.ts';
@@ -22,24 +22,49 @@ export interface NewRun {
   readonly traceParent?: TraceParent | undefined;
 }
 
-/** The account of this month, opened if it is new. Before the admission lock: accounts are locked first, everywhere. */
-export async function ensureMonth(trx: Transaction<Database>, tenant: string): Promise<string> {
-  const account = tenantMonthAccount(Date.now());
-  const known = await trx.selectFrom('ledger_accounts').select('id').where('id', '=', account).executeTakeFirst();
-  if (known === undefined) await openMonth(trx, tenant, account);
-  return account;
+/** The accounts that a run of this user is reserved on this month, opened where new. Before everything that is locked. */
+export async function ensureMonths(
+  trx: Transaction<Database>,
+  tenant: string,
+  user: string,
+): Promise<readonly string[]> {
+  const { userMonth, tenantMonth } = await openMonths(trx, tenant, user, new Date());
+  return [userMonth, tenantMonth];
 }
 
-/** Throws BUDGET_EXCEEDED where all of the month's budget is spent or reserved. */
-export async function assertMonthLeft(trx: Transaction<Database>, account: string): Promise<void> {
-  const month = await trx.selectFrom('ledger_accounts').selectAll().where('id', '=', account).executeTakeFirstOrThrow();
-  if (month.settled_micro_usd + month.reserved_micro_usd < month.limit_micro_usd) return;
-  throw new StewardError(
-    'BUDGET_EXCEEDED',
-    `The tenant's budget of this month (${month.limit_micro_usd} micro-USD, UTC) is spent or reserved. ` +
-      'Start again next month, or have an administrator raise it.',
-    { details: { level: 'tenant_month', limit: month.limit_micro_usd } },
-  );
+/** Throws BUDGET_EXCEEDED where all of the budget of a month is spent or reserved: the user's, the tenant's, the product's. */
+export async function assertMonthsLeft(trx: Transaction<Database>, accounts: readonly string[]): Promise<void> {
+  const rows = await trx
+    .selectFrom('ledger_accounts')
+    .select(['id', 'limit_micro_usd', 'settled_micro_usd', 'reserved_micro_usd'])
+    .where('id', 'in', accounts)
+    .orderBy('id')
+    .execute();
+  for (const { id, limit_micro_usd: limit, settled_micro_usd: settled, reserved_micro_usd: reserved } of rows) {
+    if (limit === null || settled + reserved < limit) continue;
+    const [level, whose] = id.startsWith('user') ? ['user_month', "user's"] : ['tenant_month', "tenant's"];
+    throw new StewardError(
+      'BUDGET_EXCEEDED',
+      `The ${whose} budget of this month (${limit} micro-USD, UTC) is spent or reserved. ` +
+        'Start again next month, or have an administrator raise it.',
+      { details: { level, limit } },
+    );
+  }
+  const month = monthOfAccount(accounts[0] ?? '') ?? '';
+  const { spent, most } = await trx
+    .selectFrom('product_accounts')
+    .select((eb) => [
+      sql<number>`sum(settled_micro_usd + reserved_micro_usd)`.as('spent'),
+      eb.fn.sum<number | null>('allotted_micro_usd').as('most'),
+    ])
+    .where('month', '=', month)
+    .executeTakeFirstOrThrow();
+  if (most === null || Number(spent) < Number(most)) return;
+  // How much that is, is not the tenant's to know.
+  const details = { level: 'product_month' };
+  throw new StewardError('BUDGET_EXCEEDED', 'This installation may spend no more this month. Ask its operators.', {
+    details,
+  });
 }
 
 /**

@@ -17,6 +17,13 @@ const SYSTEM = `('pg_catalog', 'information_schema', 'pg_toast', 'public')`;
  */
 const SHARED: Readonly<Record<string, string>> = {
   'steward.tenants': 'its id is the tenant',
+  'steward.tiers': 'what each tier gives; the same for all tenants',
+  'steward.product_settings': 'what the whole product may spend',
+  'steward.product_months': 'what the whole product may spend in a month',
+  'steward.product_accounts': 'sums over all tenants; no row says anything of one of them',
+  'steward.product_entries': 'what was added to the product; shown to the platform tenant only',
+  'steward.product_samples': 'sums over all tenants; shown to the platform tenant only',
+  'steward.product_alarms': 'about sums over all tenants; shown to the platform tenant only',
   'steward.tenant_directory': 'ids only, for sweepers that go tenant by tenant',
 };
 
