@@ -4,15 +4,33 @@ import { isRetryable, isStewardError, toStewardError } from '#domain/errors.ts';
 const HEARTBEAT_MS = 1_000;
 /** How long an activity that was stopped by the push waits for Temporal's own cancellation to arrive. */
 const CANCEL_ARRIVES_MS = 10_000;
+/** An attempt that a kill switch has stopped is followed by one that finds the run paused, or being cancelled. */
+const STOPPED_WAIT_MS = 500;
 /** A provider that fails is left alone for 0.5, 1, 2 … 30 s, where it does not say for how long. */
 const PROVIDER_FIRST_WAIT_MS = 500;
 const PROVIDER_LONGEST_WAIT_MS = 30_000;
 
-/** Stops activities of a run at once, ahead of Temporal's cancellation, which travels with heartbeats. */
-export interface StopPush {
-  /** Calls `stop` once the run is told to stop; returns how to unsubscribe. */
-  onStop(run: string, stop: () => void): () => void;
+/** `run`: the run is to be cancelled. `work`: what is in flight is, by a kill switch; the run may go on without it. */
+export type StopWork = 'run' | 'work';
+
+/** What an activity is at. */
+export interface UnderWay {
+  readonly tenant: string;
+  readonly run: string;
+  /** Absent where it is no tool call. */
+  readonly call?: string;
 }
+
+/** Stops activities at once, ahead of Temporal's cancellation, which travels with heartbeats. */
+export interface StopPush {
+  /** Calls `stop` once this work is told to stop; returns how to unsubscribe. */
+  onStop(work: UnderWay, stop: (what: StopWork) => void): () => void;
+  /** Grows with everything that was heard, or may have been missed, of kill switches. */
+  epoch(): number;
+}
+
+/** Of work that nothing stops. */
+export const NO_PUSH: StopPush = { onStop: () => () => undefined, epoch: () => 0 };
 
 /** Writes a line to the worker's log. */
 export interface ActivityLog {
@@ -20,20 +38,21 @@ export interface ActivityLog {
 }
 
 /**
- * What an activity's signal is aborted with. `run`: the run is to stop. `attempt`: only this attempt is over, because its
- * worker goes or Temporal has given it to another one, which will go on from what is stored.
+ * What an activity's signal is aborted with. `run`: the run is to stop. `work`: what is in flight is to stop, and nothing
+ * else. `attempt`: only this attempt is over, because its worker goes or Temporal has given it to another one, which will
+ * go on from what is stored.
  */
 class Stop extends Error {
-  readonly what: 'run' | 'attempt';
+  readonly what: StopWork | 'attempt';
 
-  constructor(what: 'run' | 'attempt') {
-    super(what === 'run' ? 'The run was told to stop.' : 'This attempt is over.');
+  constructor(what: StopWork | 'attempt') {
+    super(what === 'attempt' ? 'This attempt is over.' : 'The run was told to stop.');
     this.what = what;
   }
 }
 
 /** What the signal of a running activity says is to stop; null while nothing is. */
-export function whatStops(signal: AbortSignal): 'run' | 'attempt' | null {
+export function whatStops(signal: AbortSignal): StopWork | 'attempt' | null {
   if (!signal.aborted) return null;
   return signal.reason instanceof Stop ? signal.reason.what : 'run';
 }
@@ -44,14 +63,14 @@ export function whatStops(signal: AbortSignal): 'run' | 'attempt' | null {
  * once Temporal has cancelled it, as its server demands, or has not done so for ten seconds.
  */
 export async function runActivity<T>(
-  run: string,
+  of: UnderWay,
   push: StopPush,
   log: ActivityLog,
   work: (signal: AbortSignal, attempt: number) => Promise<T>,
 ): Promise<T> {
   const context = Context.current();
   const stop = new AbortController();
-  const forget = push.onStop(run, () => stop.abort(new Stop('run')));
+  const forget = push.onStop(of, (what) => stop.abort(new Stop(what)));
   const onCancel = (): void => stop.abort(new Stop(isRunCancelled(context) ? 'run' : 'attempt'));
   if (context.cancellationSignal.aborted) onCancel();
   else context.cancellationSignal.addEventListener('abort', onCancel, { once: true });
@@ -59,6 +78,14 @@ export async function runActivity<T>(
   try {
     return await work(stop.signal, context.info.attempt);
   } catch (error) {
+    // The run goes on where a switch let it: what stands in the database says how, to the next attempt.
+    if (isStopped(error) && whatStops(stop.signal) === 'work') {
+      throw ApplicationFailure.create({
+        message: 'A kill switch stopped it.',
+        type: 'KILLED',
+        nextRetryDelay: STOPPED_WAIT_MS,
+      });
+    }
     if (isStopped(error)) {
       await cancellationArrives(context);
       throw new CancelledFailure('The run was told to stop.');

@@ -24,7 +24,7 @@ async function confirm(
   const confirmDecision = createConfirmDecision({
     guard: guard as GuardPort,
     runGrantOf: async () => 'grant',
-    push: { onStop: () => () => undefined },
+    push: { onStop: () => () => undefined, epoch: () => 0 },
     log: { warn: () => undefined },
   });
   const input = { tenant: 't', run: 'r', call: '1.0', approval: 'a1', ...(signed === undefined ? {} : { signed }) };

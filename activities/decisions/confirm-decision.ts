@@ -14,7 +14,7 @@ export interface ConfirmDecisionDeps {
 /** The `confirmDecision` activity: what the guard has on record about an approval, after handing it a signed decision. */
 export function createConfirmDecision(deps: ConfirmDecisionDeps): RunActivities['confirmDecision'] {
   return (input) =>
-    runActivity(input.run, deps.push, deps.log, async (signal) => {
+    runActivity(input, deps.push, deps.log, async (signal) => {
       const runGrant = await deps.runGrantOf(input);
       try {
         return await deps.guard.confirmDecision(runGrant, input.approval, input.signed, signal);

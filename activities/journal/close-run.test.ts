@@ -47,6 +47,7 @@ async function close(
       onStop: () => {
         throw new Error('closing is what a stop leads to');
       },
+      epoch: () => 0,
     },
     log: { warn: () => undefined },
   });

@@ -2,7 +2,7 @@ import type { CloseRunInput, CloseRunResult, RunActivities } from '#domain/ports
 import type { CallStore, CloseStore, RunRef } from '#domain/ports/run-store.ts';
 import type { CatalogPort } from '#domain/ports/services.ts';
 import { STOP_TEXT } from '#domain/run.ts';
-import { type ActivityLog, runActivity, type StopPush } from '../run-context.ts';
+import { type ActivityLog, NO_PUSH, runActivity, type StopPush } from '../run-context.ts';
 import { settleCall } from '../tools/settle-call.ts';
 
 export interface CloseRunDeps {
@@ -14,13 +14,11 @@ export interface CloseRunDeps {
   readonly log: ActivityLog;
 }
 
-/** The `closeRun` activity: resolves what was started, then writes the end of the run, unless it may go on. */
+/** The `closeRun` activity, which is not stopped itself: resolves what was started, then writes the end of the run, unless it may go on. */
 export function createCloseRun(deps: CloseRunDeps): RunActivities['closeRun'] {
-  return (input) => runActivity(input.run, NO_PUSH, deps.log, () => closeRun(deps, input));
+  return (input) => runActivity(input, NO_PUSH, deps.log, () => closeRun(deps, input));
 }
 
-/** Closing is what a stop leads to: it is not stopped itself. */
-const NO_PUSH: StopPush = { onStop: () => () => undefined };
 const NEVER = new AbortController().signal;
 
 /** Also used by the reconciler, for runs whose workflow is gone. */

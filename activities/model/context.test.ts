@@ -55,7 +55,7 @@ function activity(store: TurnStore = bench.turns) {
       begun: [],
     }),
   };
-  const push = { onStop: () => () => undefined };
+  const push = { onStop: () => () => undefined, epoch: () => 0 };
   const log = { warn: () => undefined };
   const deps = { store, model, guard: guard as GuardPort, push, log, begun: new BegunCalls(), wake: () => undefined };
   const think = createThink(deps);

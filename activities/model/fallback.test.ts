@@ -50,7 +50,7 @@ async function play(script: string, params: object, fallback: string | null = GP
     model: router,
     chooser: router,
     guard: guard as GuardPort,
-    push: { onStop: () => () => undefined },
+    push: { onStop: () => () => undefined, epoch: () => 0 },
     log: { warn: () => undefined },
     begun: new BegunCalls(),
     wake: () => undefined,

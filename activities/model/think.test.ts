@@ -55,7 +55,7 @@ function activity(run: SeededRun, parts: Parts = {}) {
       return { calls: calls.map(verdict), begun: [] };
     },
   };
-  const push = { onStop: () => () => undefined };
+  const push = { onStop: () => () => undefined, epoch: () => 0 };
   const log = { warn: () => undefined };
   const think = createThink({
     store: parts.store ?? bench.turns,
@@ -183,7 +183,7 @@ test("the provider's Retry-After is Temporal's delay", async () => {
     store: bench.turns,
     model,
     guard: {} as GuardPort,
-    push: { onStop: () => () => undefined },
+    push: { onStop: () => () => undefined, epoch: () => 0 },
     log: { warn: () => undefined },
     begun: new BegunCalls(),
     wake: () => undefined,

@@ -41,7 +41,7 @@ export interface ThinkDeps {
 /** The `think` activity: one model call, stored before anything is done about it, and its calls judged. */
 export function createThink(deps: ThinkDeps): RunActivities['think'] {
   return (input) =>
-    runActivity(input.run, deps.push, deps.log, async (signal, attempt) => {
+    runActivity(input, deps.push, deps.log, async (signal, attempt) => {
       const ref: RunRef = { tenant: input.tenant, run: input.run };
       let { attemptId, opened } = await open(deps, ref, input.turn, attempt);
       if (opened.kind === 'summarise') {
@@ -105,7 +105,7 @@ async function summarise(
   } catch (error) {
     if (!isStewardError(error) || !(error.code.startsWith('MODEL_') || error.code === 'CANCELLED')) throw error;
     const { code, message } = error;
-    const retrying = code !== 'CANCELLED' || whatStops(signal) === 'attempt';
+    const retrying = code !== 'CANCELLED' || goesOn(signal);
     await deps.store.endAttempt(ref, input.turn, attemptId, endOf(error), { code, message, retrying });
     if (code === 'CANCELLED' || isRetryable(code)) throw onward(deps, opened, error);
   }
@@ -133,7 +133,7 @@ async function callModel(
     await deps.store.endAttempt(ref, input.turn, attemptId, endOf(error), {
       code: error.code,
       message: error.message,
-      retrying: isRetryable(error.code) || whatStops(signal) === 'attempt',
+      retrying: isRetryable(error.code) || goesOn(signal),
     });
     throw onward(deps, opened, error);
   }
@@ -154,6 +154,12 @@ function onward(
   if (deps.chooser.choose({ ...route, errors }).model === request.model) return error;
   const details = { ...error.details, retryAfterMs: SWITCH_AFTER_MS };
   return new StewardError(error.code, error.message, { details, cause: error.cause });
+}
+
+/** Whether another attempt follows one that was stopped. */
+function goesOn(signal: AbortSignal): boolean {
+  const what = whatStops(signal);
+  return what === 'attempt' || what === 'work';
 }
 
 /** Stores what was paid for. A database that restarts must not cost a second model call. */
@@ -205,8 +211,15 @@ async function judge(
     const message = `proposed ${turn.proposals.length} tool calls in one turn; ${MOST_PROPOSALS} are looked at`;
     return { kind: 'stop', reason: 'limit.tool_calls', message, ...counted };
   }
-  const { calls, begun } = await deps.guard.judge(runGrant, input.turn, turn.proposals, signal);
-  deps.begun.put(input.run, runGrant, begun);
+  const epoch = deps.push.epoch();
+  const judged = await deps.guard.judge(runGrant, input.turn, turn.proposals, signal).catch((error: unknown) => {
+    // A kill switch pauses the run: the turn is judged when it goes on.
+    if (isStewardError(error) && error.code === 'KILLED' && error.details.status === 'paused') return null;
+    throw error;
+  });
+  if (judged === null) return { kind: 'paused' };
+  const { calls, begun } = judged;
+  deps.begun.put(input.run, runGrant, begun, epoch);
   deps.wake(input.run);
   return { kind: 'calls', calls, ...counted };
 }

@@ -37,7 +37,7 @@ test('a call cancelled in flight whose outcome cannot be learned is shown as unk
 
 test('the push stops a call ahead of Temporal, and waits for its word', async () => {
   const call = await inFlight(bench, { settle: () => ({ kind: 'tombstone' }) });
-  for (const stop of call.pushes) stop();
+  for (const stop of call.pushes) stop('run');
   let ended = false;
   void call.end.then(() => {
     ended = true;

@@ -74,9 +74,9 @@ type Ended = CallEnd | { readonly kind: 'paused' };
 /** The `act` activity: one tool call, at most once, and its outcome told only when it is known. */
 export function createAct(deps: ActDeps): RunActivities['act'] {
   return (input) =>
-    runActivity(input.run, deps.push, deps.log, async (signal, number): Promise<ActResult> => {
+    runActivity(input, deps.push, deps.log, async (signal, number): Promise<ActResult> => {
       const ref: RunRef = { tenant: input.tenant, run: input.run };
-      const begun = number === 1 ? deps.begun.take(input.run, input.call, input.digest) : undefined;
+      const begun = number === 1 ? deps.begun.take(input.run, input.call, input.digest, deps.push.epoch()) : undefined;
       const call = begun ? openedAs(ref, begun) : await deps.store.openCall(ref, input.call);
       const ended = endedAs(call.state);
       if (ended) return { outcome: ended };
@@ -88,7 +88,8 @@ export function createAct(deps: ActDeps): RunActivities['act'] {
       const end = await carryOut(deps, attempt);
       if (end.kind === 'paused') return { outcome: 'paused' };
       const stopped = end.kind === 'cancelled' || (whatStops(signal) === 'run' && end.kind === 'failed');
-      await deps.store.endCall(ref, input.call, stopped ? { ...end, kind: 'cancelled' } : end);
+      const told = whatStops(signal) === 'work' && end.kind === 'failed' ? { ...end, code: 'KILLED' as const } : end;
+      await deps.store.endCall(ref, input.call, stopped ? { ...end, kind: 'cancelled' } : told);
       if (stopped) throw new StewardError('CANCELLED', 'The call was stopped.');
       return { outcome: end.kind };
     });
@@ -130,7 +131,7 @@ async function carryOut(deps: ActDeps, attempt: Attempt): Promise<Ended> {
   const { callId, call, signal, startedBefore } = attempt;
   const known = startedBefore ? await look(deps, attempt) : null;
   if (known) return known;
-  if (whatStops(signal) === 'run') return startedBefore ? settle(deps, attempt) : stopped();
+  if (isToStop(signal)) return startedBefore ? settle(deps, attempt) : stopped(signal);
   assertGoesOn(signal);
 
   let granted: CallLeave;
@@ -197,14 +198,15 @@ async function look(deps: ActDeps, attempt: Attempt): Promise<CallEnd | null> {
 async function refusedByGuard(deps: ActDeps, attempt: Attempt, error: unknown): Promise<Ended> {
   if (!isStewardError(error) || NOT_ASKED.has(error.code)) throw error;
   // Nothing was decided about the call: it waits for the resume, and so does what an earlier attempt may have begun.
-  if (error.code === 'WRONG_STATE' && error.details.status === 'paused') return { kind: 'paused' };
+  const paused = error.details.status === 'paused' && (error.code === 'WRONG_STATE' || error.code === 'KILLED');
+  if (paused) return { kind: 'paused' };
   if (NOT_DESCRIBED.has(error.code)) {
     if (attempt.number < CATALOG_ATTEMPTS) throw error;
     return sureOfNo(deps, attempt, { kind: 'failed', code: error.code, message: error.message });
   }
   if (error.code === 'CANCELLED') {
     assertGoesOn(attempt.signal);
-    return sureOfNo(deps, attempt, stopped());
+    return sureOfNo(deps, attempt, stopped(attempt.signal));
   }
   return sureOfNo(deps, attempt, { kind: 'denied', code: error.code, message: error.message });
 }
@@ -247,6 +249,14 @@ function notDone(why: string): CallEnd {
   return { kind: 'failed', code: 'TOMBSTONED', message: `The call did not take place: ${why}.` };
 }
 
-function stopped(): CallEnd {
-  return { kind: 'cancelled', code: 'CANCELLED', message: 'The call did not take place: the run was stopped.' };
+function stopped(signal: AbortSignal): CallEnd {
+  return whatStops(signal) === 'work'
+    ? { kind: 'failed', code: 'KILLED', message: 'The call did not take place: a kill switch stopped it.' }
+    : { kind: 'cancelled', code: 'CANCELLED', message: 'The call did not take place: the run was stopped.' };
+}
+
+/** Whether a person has stopped it: the run, or what is in flight. */
+function isToStop(signal: AbortSignal): boolean {
+  const what = whatStops(signal);
+  return what === 'run' || what === 'work';
 }

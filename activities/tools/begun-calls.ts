@@ -10,28 +10,38 @@ const FRESH_MS = 2_000;
  */
 export class BegunCalls {
   /** Oldest first. */
-  readonly #calls = new Map<string, { readonly call: BegunCall; readonly runGrant: string; readonly at: number }>();
+  readonly #calls = new Map<
+    string,
+    { readonly call: BegunCall; readonly runGrant: string; readonly at: number; readonly epoch: number }
+  >();
   readonly #now: () => number;
 
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
 
-  put(run: string, runGrant: string, calls: readonly BegunCall[]): void {
+  /** `epoch` is what was heard of kill switches before the guard was asked. */
+  put(run: string, runGrant: string, calls: readonly BegunCall[], epoch = 0): void {
     const at = this.#now();
     for (const [name, begun] of this.#calls) {
       if (at - begun.at <= FRESH_MS) break;
       this.#calls.delete(name);
     }
-    for (const call of calls) this.#calls.set(nameOf(run, call.callId), { call, runGrant, at });
+    for (const call of calls) this.#calls.set(nameOf(run, call.callId), { call, runGrant, at, epoch });
   }
 
-  /** Once only: nothing is carried out twice with one leave. */
-  take(run: string, callId: string, digest: string): (BegunCall & { readonly runGrant: string }) | undefined {
+  /** Once only: nothing is carried out twice with one leave. None where something was heard of kill switches since. */
+  take(
+    run: string,
+    callId: string,
+    digest: string,
+    epoch = 0,
+  ): (BegunCall & { readonly runGrant: string }) | undefined {
     const name = nameOf(run, callId);
     const begun = this.#calls.get(name);
     this.#calls.delete(name);
-    if (!begun || begun.call.digest !== digest || this.#now() - begun.at > FRESH_MS) return undefined;
+    if (!begun || begun.epoch !== epoch || begun.call.digest !== digest || this.#now() - begun.at > FRESH_MS)
+      return undefined;
     return { ...begun.call, runGrant: begun.runGrant };
   }
 }

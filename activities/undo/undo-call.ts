@@ -2,7 +2,7 @@ import { type ErrorCode, isStewardError, StewardError } from '#domain/errors.ts'
 import type { RunRef } from '#domain/ports/run-store.ts';
 import type { OpenedUndo, UndoCatalogPort, UndoGuardPort, UndoStore } from '#domain/ports/undo.ts';
 import type { UndoActivities, UndoCallInput, UndoEnd } from '#domain/undo.ts';
-import { type ActivityLog, runActivity, type StopPush } from '../run-context.ts';
+import { type ActivityLog, NO_PUSH, runActivity } from '../run-context.ts';
 
 /** So often an undo is sent to its catalog before it is only asked what became of it. */
 export const UNDO_ATTEMPTS = 12;
@@ -29,16 +29,13 @@ const OPEN: ReadonlySet<ErrorCode> = new Set([
   'INTERNAL',
 ]);
 
-/** An undo is what a person asked for after the run: nothing that stops runs stops it. */
-const NO_PUSH: StopPush = { onStop: () => () => undefined };
-
 /**
  * The `undoCall` activity: the undo of one effect, at most once, and its outcome stored only when it is known. Its key
  * is never buried: a tombstone would take the undo away for ever, while the same call under the same key is safe.
  */
 export function createUndoCall(deps: UndoCallDeps): UndoActivities['undoCall'] {
   return (input) =>
-    runActivity(input.run, NO_PUSH, deps.log, async (signal) => {
+    runActivity(input, NO_PUSH, deps.log, async (signal) => {
       const ref: RunRef = { tenant: input.tenant, run: input.run };
       const step = await deps.store.openUndo(ref, input.undo, input.call);
       if (step.state !== 'pending') return { state: step.state };

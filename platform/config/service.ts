@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { StewardError } from '#domain/errors.ts';
+import { PLATFORM_TENANT } from '#platform/identity/platform-tenant.ts';
 
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
 
@@ -53,6 +54,15 @@ export const grantVariables = {
   STEWARD_EXECUTION_GRANT_JWKS: required(
     'path or URL of the JWKS with the public keys of the guard, which signs execution grants',
   ),
+} as const;
+
+/** Who stands above the tenants; read by services whose RPCs concern all of them. */
+export const platformVariables = {
+  /** The tenant whose operators run the whole installation. */
+  STEWARD_PLATFORM_TENANT: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9_-]{0,62}$/, 'must be the id of a tenant')
+    .default(PLATFORM_TENANT),
 } as const;
 
 /**

@@ -1,6 +1,7 @@
 import type { Transaction } from 'kysely';
 import { marksOf } from '#domain/context.ts';
 import { MODEL_OUTAGES } from '#domain/errors.ts';
+import { readStops, type Stop, stopOfRun } from '#domain/kill-switch.ts';
 import type { ModelChooser, ModelRequest, ModelRoute } from '#domain/ports/model.ts';
 import type { OpenedTurn, RunRef, SummaryCut, TurnAttempt } from '#domain/ports/run-store.ts';
 import { affordableOutput, worstCase } from '#domain/pricing.ts';
@@ -18,6 +19,7 @@ import { type AgentVersions, lockRun, modelToolsOf, notFound, RUN_COLUMNS, type 
 import { stepsBefore } from './steps.ts';
 import { readStored } from './stored-turns.ts';
 import { recordSummary } from './summaries.ts';
+import { stopsOf } from './switches.ts';
 import type { Database } from './tables.ts';
 
 /** A model call that could write fewer tokens than this is not worth its money: the budget counts as spent. */
@@ -45,11 +47,11 @@ export async function openTurn(
   turn: number,
   attempt: TurnAttempt,
 ): Promise<OpenedTurn | null> {
-  const { run, earlier } = await readForTurn(trx, ref, turn);
+  const { run, earlier, stops } = await readForTurn(trx, ref, turn);
   await verifyRow(parts.grants, ref, run);
   const stored = run.turns >= turn ? await readStored(trx, ref, turn) : null;
   if (stored) return { kind: 'stored', turn: stored, runGrant: run.run_grant };
-  const stopped = whyNotNow(run);
+  const stopped = whyNotNow(run) ?? whyStopped(stops);
   if (stopped) return stopped;
   if (earlier.failed >= TURN_ATTEMPTS) return { kind: 'gave_up', attempts: earlier.failed };
 
@@ -177,6 +179,12 @@ function whyNotNow(run: RunRow): OpenedTurn | null {
   return run.status === 'paused' || run.paused_by !== null ? { kind: 'paused' } : null;
 }
 
+/** As `whyNotNow`, by the kill switches that stand. */
+function whyStopped(stops: readonly Stop[]): OpenedTurn | null {
+  const stop = stopOfRun(stops);
+  return stop && (stop.action === 'pause' ? { kind: 'paused' } : { kind: 'cancelled' });
+}
+
 /** The attempts that a turn has had: whether there are any, and how many have failed. */
 interface Attempts {
   readonly any: boolean;
@@ -190,7 +198,7 @@ async function readForTurn(
   trx: Transaction<Database>,
   ref: RunRef,
   turn: number,
-): Promise<{ readonly run: RunRow; readonly earlier: Attempts }> {
+): Promise<{ readonly run: RunRow; readonly earlier: Attempts; readonly stops: readonly Stop[] }> {
   const row = await trx
     .selectFrom('agent_runs')
     .leftJoinLateral(
@@ -222,6 +230,7 @@ async function readForTurn(
       (join) => join.onTrue(),
     )
     .select(RUN_COLUMNS)
+    .select(stopsOf().as('stops'))
     .select([
       'attempts.all',
       'attempts.failed',
@@ -232,9 +241,13 @@ async function readForTurn(
     .where('id', '=', ref.run)
     .executeTakeFirst();
   if (!row) throw notFound(ref);
-  const { all, failed, failed_summaries: summaries, outages, own_outages: own, ...run } = row;
+  const { all, failed, failed_summaries: summaries, outages, own_outages: own, stops, ...run } = row;
   const errors = { primary: Number(own), fallback: Number(outages) - Number(own) };
-  return { run, earlier: { any: Number(all) > 0, failed: Number(failed), failedSummaries: Number(summaries), errors } };
+  return {
+    run,
+    stops: readStops(stops),
+    earlier: { any: Number(all) > 0, failed: Number(failed), failedSummaries: Number(summaries), errors },
+  };
 }
 
 async function hasAttempts(trx: Transaction<Database>, ref: RunRef, turn: number): Promise<boolean> {

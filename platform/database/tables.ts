@@ -1,6 +1,7 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { AnomalyLimits, Watched } from '#domain/anomaly.ts';
 import type { Usage } from '#domain/conversation.ts';
+import type { SwitchAction, SwitchMode, SwitchScope } from '#domain/kill-switch.ts';
 import type { ChargePolicy, RunLimits, RunStatus, StopReason, Waits } from '#domain/run.ts';
 import type { Change, ToolDescriptor } from '#domain/tools.ts';
 import type { UndoState } from '#domain/undo.ts';
@@ -30,6 +31,7 @@ export interface Database extends BudgetTables {
   audit_log: AuditTable;
   investigations: InvestigationsTable;
   investigation_notes: InvestigationNotesTable;
+  kill_switches: KillSwitchesTable;
 }
 
 /** A json or jsonb column: written as JSON text, read as its value. */
@@ -357,4 +359,24 @@ export interface InvestigationNotesTable {
   by_subject: string;
   text: string;
   at: At;
+}
+
+export interface KillSwitchesTable {
+  tenant: string;
+  id: string;
+  scope: SwitchScope;
+  target: string;
+  mode: SwitchMode;
+  action: SwitchAction;
+  reason: string;
+  drill: Generated<boolean>;
+  set_by: string;
+  set_at: At;
+  lifted_by: OrNull<string>;
+  lift_reason: OrNull<string>;
+  lifted_at: AtOrNull;
+  told_at: AtOrNull;
+  cancelled: Generated<number>;
+  paused: Generated<number>;
+  voided: Generated<number>;
 }

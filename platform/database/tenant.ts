@@ -5,7 +5,8 @@ import { OPENING } from './session.ts';
 /**
  * Runs `work` in one transaction that sees one tenant's rows and no others. `tenant` must come from a verified token or
  * run grant. It ends with the transaction, and so do other `settings` (their names are never input), so a pooled
- * connection carries nothing over. `work` also hears which backend it is on.
+ * connection carries nothing over. `work` also hears which backend it is on. `under` is SQL of ours that goes out with
+ * them, as `, lock(…)`; `$1` is the tenant.
  * Throws UNAVAILABLE where the database cannot be used; the transaction has then not happened, or (commit lost on the
  * wire) may have: callers repeat by key.
  */
@@ -14,11 +15,12 @@ export async function withTenant<DB, T>(
   tenant: string,
   work: (trx: Transaction<DB>, pid: number) => Promise<T>,
   settings: Readonly<Record<string, string>> = {},
+  under = '',
 ): Promise<T> {
   if (tenant === '') throw new StewardError('INTERNAL', 'A transaction needs a tenant.');
   const names = ['app.tenant', ...Object.keys(settings)];
   const set = names.map((name, at) => `set_config('${name}', $${at + 1}, true)`).join(', ');
-  const opening = CompiledQuery.raw(`${OPENING}${set.slice('set_config('.length)}, pg_backend_pid() as pid`, [
+  const opening = CompiledQuery.raw(`${OPENING}${set.slice('set_config('.length)}, pg_backend_pid() as pid${under}`, [
     tenant,
     ...Object.values(settings),
   ]);

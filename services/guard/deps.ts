@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely';
+import type { Kysely, Transaction } from 'kysely';
 import type { Notifier } from '#platform/database/notify.ts';
 import type { Database } from '#platform/database/tables.ts';
 import type { Log } from '#platform/grpc/call.ts';
@@ -24,5 +24,11 @@ export interface GuardDeps {
   readonly baselines: Baselines;
   /** Told after the commit that a run has changed. */
   readonly notifier: Notifier;
+  /** Operators of this tenant set switches of the product. */
+  readonly platformTenant: string;
+  /** A transaction in which something may begin: what it reads of kill switches holds until it ends. */
+  readonly withSwitches: <T>(tenant: string, work: (trx: Transaction<Database>) => Promise<T>) => Promise<T>;
+  /** Brings outbox rows to Temporal. Never throws: what fails is the sweeper's. */
+  readonly deliver: (tenant: string, outbox: readonly number[]) => Promise<void>;
   readonly log: Log;
 }

@@ -1,7 +1,9 @@
 import type { Selectable, Transaction } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
 import { runAccount } from '#domain/ids.ts';
+import { readStops, type Stop, stopOfCall, stopOfRun } from '#domain/kill-switch.ts';
 import { withinResources } from '#domain/tools.ts';
+import { killed, stopsOf } from '#platform/database/switches.ts';
 import type { Database, RunsTable } from '#platform/database/tables.ts';
 import type { VerifiedRunGrant } from '#platform/identity/grants.ts';
 
@@ -25,14 +27,21 @@ const COLUMNS = [
   'closed_at',
 ] as const;
 
-/** What the guard looks at of a run. */
-export type RunRow = Pick<Selectable<RunsTable>, (typeof COLUMNS)[number]>;
+/** What the guard looks at of a run, with the kill switches that stand and may concern it. */
+export type RunRow = Pick<Selectable<RunsTable>, (typeof COLUMNS)[number]> & { readonly stops: readonly Stop[] };
+
+type Read = Omit<RunRow, 'stops'> & { readonly stops: unknown };
 
 /** The run of a verified grant. Throws NOT_FOUND, and GRANT_MISMATCH where the run is not the one that was granted. */
 export async function readRun(trx: Transaction<Database>, grant: VerifiedRunGrant): Promise<RunRow> {
   return checked(
     grant,
-    await trx.selectFrom('agent_runs').select(COLUMNS).where('id', '=', grant.run).executeTakeFirst(),
+    await trx
+      .selectFrom('agent_runs')
+      .select(COLUMNS)
+      .select(stopsOf().as('stops'))
+      .where('id', '=', grant.run)
+      .executeTakeFirst(),
   );
 }
 
@@ -45,6 +54,7 @@ export async function lockForTurn(
   const row = await trx
     .selectFrom('agent_runs')
     .select(COLUMNS)
+    .select(stopsOf().as('stops'))
     .select((eb) =>
       eb
         .exists(
@@ -71,17 +81,34 @@ export async function lockForTurn(
 
 /** As `readRun`, and locks the row. Locks are always taken in this order: run, call, approval. */
 export async function lockGrantedRun(trx: Transaction<Database>, grant: VerifiedRunGrant): Promise<RunRow> {
-  return checked(grant, await lockRun(trx, grant.run));
+  return checked(grant, await lockedRow(trx, grant.run));
 }
 
 /** Locks the row of a run until the end of the transaction; undefined where the tenant has none of that id. */
 export async function lockRun(trx: Transaction<Database>, run: string): Promise<RunRow | undefined> {
-  return trx.selectFrom('agent_runs').select(COLUMNS).where('id', '=', run).forNoKeyUpdate().executeTakeFirst();
+  const row = await lockedRow(trx, run);
+  return row && withStops(row);
 }
 
-function checked(grant: VerifiedRunGrant, run: RunRow | undefined): RunRow {
+function lockedRow(trx: Transaction<Database>, run: string): Promise<Read | undefined> {
+  return trx
+    .selectFrom('agent_runs')
+    .select(COLUMNS)
+    .select(stopsOf().as('stops'))
+    .where('id', '=', run)
+    .forNoKeyUpdate()
+    .executeTakeFirst();
+}
+
+function withStops(row: Read): RunRow {
+  return { ...row, stops: readStops(row.stops) };
+}
+
+function checked(grant: VerifiedRunGrant, run: Read | undefined): RunRow {
   if (!run) throw new StewardError('NOT_FOUND', `There is no run ${grant.run}.`);
-  if (run.acting_user === grant.user && run.agent === grant.agent && run.agent_hash === grant.agentHash) return run;
+  if (run.acting_user === grant.user && run.agent === grant.agent && run.agent_hash === grant.agentHash) {
+    return withStops(run);
+  }
   throw new StewardError(
     'GRANT_MISMATCH',
     `The run grant does not fit run ${grant.run}: its user or agent is another.`,
@@ -100,9 +127,15 @@ function closed(run: RunRow): StewardError {
 }
 
 /**
- * Whether anything of the run may begin now: not closed, not being cancelled, not paused. Stop orders (kill switches) of
- * the product, tenant, agent, tool, user or run will be asked for here, in the transaction that marks the call started.
+ * Throws KILLED or SAFE_MODE where a switch refuses a call of this tool. Read in the transaction that lets it begin: see
+ * platform/database/switches.ts.
  */
+export function assertNotStopped(run: RunRow, call: { readonly tool: string; readonly effect: boolean }): void {
+  const stop = stopOfCall(run.stops, call);
+  if (stop) throw killed(stop);
+}
+
+/** Whether anything of the run may begin now: not closed, not being cancelled, not paused, not stopped by a switch. */
 export function assertMayBegin(run: RunRow): void {
   const why = whyMayNotBegin(run);
   if (why) throw why;
@@ -114,6 +147,8 @@ export function whyMayNotBegin(run: RunRow): StewardError | null {
   if (run.cancel_requested_by !== null) {
     return new StewardError('CANCELLED', `Run ${run.id} is being cancelled by ${run.cancel_requested_by}.`);
   }
+  const stop = stopOfRun(run.stops);
+  if (stop) return killed(stop);
   if (run.status === 'paused' || run.paused_by !== null) {
     return new StewardError('WRONG_STATE', `Run ${run.id} is paused. Resume it first.`, {
       details: { status: 'paused' },

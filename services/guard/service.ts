@@ -1,5 +1,6 @@
 import { ApprovalService } from '#gen/steward/guard/v1/approval_service_pb.ts';
 import { GuardService } from '#gen/steward/guard/v1/guard_service_pb.ts';
+import { KillSwitchService } from '#gen/steward/guard/v1/kill_switch_service_pb.ts';
 import { type BoundService, bind } from '#platform/grpc/bind.ts';
 import type { Role } from '#platform/identity/principal.ts';
 import type { GuardDeps } from './deps.ts';
@@ -9,14 +10,21 @@ import { confirmDecision } from './rpc/confirm-decision.ts';
 import { decide } from './rpc/decide.ts';
 import { decideAndWait } from './rpc/decide-and-wait.ts';
 import { getApproval } from './rpc/get-approval.ts';
+import { getSwitch } from './rpc/get-switch.ts';
 import { judge } from './rpc/judge.ts';
+import { kill } from './rpc/kill.ts';
 import { listApprovals } from './rpc/list-approvals.ts';
+import { listSwitches } from './rpc/list-switches.ts';
+import { setSafeMode } from './rpc/set-safe-mode.ts';
 import { signDecision } from './rpc/sign-decision.ts';
+import { unkill } from './rpc/unkill.ts';
 
 const WORKERS: readonly Role[] = ['worker'];
 const READERS: readonly Role[] = ['approver', 'operator', 'admin', 'auditor', 'service', 'user'];
 /** People. Approvers decide for others; anyone may be the user a run acts for. `mayDecide` has the last word. */
 const DECIDERS: readonly Role[] = ['approver', 'user', 'operator', 'admin', 'auditor'];
+const STOPPERS: readonly Role[] = ['operator', 'admin'];
+const SWITCH_READERS: readonly Role[] = ['operator', 'admin', 'auditor'];
 
 /** What workers ask before anything runs. */
 export function guardService(deps: GuardDeps): BoundService {
@@ -47,6 +55,26 @@ export function approvalService(deps: GuardDeps): BoundService {
       decide: (ctx, request) => decide(ctx, deps, request),
       decideAndWait: (ctx, request) => decideAndWait(ctx, deps, request),
       signDecision: (ctx, request) => signDecision(ctx, deps, request),
+    },
+  });
+}
+
+/** Stop orders. */
+export function killSwitchService(deps: GuardDeps): BoundService {
+  return bind(KillSwitchService, {
+    roles: {
+      kill: STOPPERS,
+      unkill: STOPPERS,
+      setSafeMode: STOPPERS,
+      listSwitches: SWITCH_READERS,
+      getSwitch: SWITCH_READERS,
+    },
+    handlers: {
+      kill: (ctx, request) => kill(ctx, deps, request),
+      unkill: (ctx, request) => unkill(ctx, deps, request),
+      setSafeMode: (ctx, request) => setSafeMode(ctx, deps, request),
+      listSwitches: (ctx, request) => listSwitches(ctx, deps, request),
+      getSwitch: (ctx, request) => getSwitch(ctx, deps, request),
     },
   });
 }

@@ -1,9 +1,16 @@
 import { sql } from 'kysely';
 import { z } from 'zod';
 import { parseCatalogs } from '#platform/config/catalogs.ts';
-import { grantVariables, type readConfig, required, serviceVariables } from '#platform/config/service.ts';
+import {
+  grantVariables,
+  platformVariables,
+  type readConfig,
+  required,
+  serviceVariables,
+} from '#platform/config/service.ts';
 import { connect } from '#platform/database/connect.ts';
 import { notifier } from '#platform/database/notify.ts';
+import { withSwitches } from '#platform/database/switches.ts';
 import type { Database } from '#platform/database/tables.ts';
 import type { BoundService } from '#platform/grpc/bind.ts';
 import { startServer } from '#platform/grpc/server.ts';
@@ -14,12 +21,14 @@ import { publicKeySet, readPrivateKey } from '#platform/identity/key-pair.ts';
 import { createVerifier } from '#platform/identity/tokens.ts';
 import { createLog } from '#platform/telemetry/log.ts';
 import { connectTemporal } from '#platform/temporal/client.ts';
+import { createDeliveries } from '#platform/temporal/deliveries.ts';
 import { openCatalogs } from './catalogs.ts';
 import { temporalDelivery } from './delivery.ts';
 import type { GuardDeps } from './deps.ts';
 import { createBaselines } from './judging/anomalies.ts';
 import { createPins } from './pins.ts';
-import { approvalService, guardService } from './service.ts';
+import { approvalService, guardService, killSwitchService } from './service.ts';
+import { sweepSwitches } from './stopping/sweep.ts';
 
 /** What the guard reads from its environment. */
 export const guardVariables = {
@@ -31,6 +40,7 @@ export const guardVariables = {
   STEWARD_CATALOG_TOKEN_DIR: required('a directory with <catalog>.token files, bearer tokens of role worker'),
   /** `name=host:port`, comma-separated. */
   STEWARD_CATALOGS: required('catalogs as name=host:port, comma-separated'),
+  ...platformVariables,
   /** `host:port` of Temporal's frontend. */
   TEMPORAL_ADDRESS: required("host:port of Temporal's frontend"),
   TEMPORAL_NAMESPACE: required('the Temporal namespace'),
@@ -68,6 +78,8 @@ export async function startGuard(config: GuardConfig, wrap: GuardWrap = {}): Pro
   });
   const wake = notifier(db, { onError: (err) => log.warn({ err }, 'could not notify') });
   const catalogs = openCatalogs(addresses, tokensInDirectory(config.STEWARD_CATALOG_TOKEN_DIR));
+  const owed = createDeliveries({ db, temporal, log });
+  const ending = new AbortController();
   const deps: GuardDeps = {
     db,
     runGrants: runGrantVerifier(config.STEWARD_RUN_GRANT_JWKS),
@@ -79,9 +91,16 @@ export async function startGuard(config: GuardConfig, wrap: GuardWrap = {}): Pro
     delivery: temporalDelivery({ db, temporal, log }),
     baselines: createBaselines(),
     notifier: wake,
+    platformTenant: config.STEWARD_PLATFORM_TENANT,
+    withSwitches: (tenant, work) => withSwitches(db, tenant, work),
+    deliver: (tenant, outbox) => owed.send(tenant, outbox),
     log,
   };
+  const sweeping = sweepSwitches(deps, ending.signal);
   const close = async (): Promise<void> => {
+    ending.abort();
+    await sweeping;
+    await owed.settled();
     catalogs.close();
     await wake.close();
     await deps.delivery.idle();
@@ -91,7 +110,9 @@ export async function startGuard(config: GuardConfig, wrap: GuardWrap = {}): Pro
   try {
     const server = await startServer({
       listen: config.STEWARD_LISTEN,
-      services: [guardService(deps), approvalService(deps)].map(wrap.service ?? ((service) => service)),
+      services: [guardService(deps), approvalService(deps), killSwitchService(deps)].map(
+        wrap.service ?? ((service) => service),
+      ),
       verifier: createVerifier({
         issuer: config.STEWARD_AUTH_ISSUER,
         audience: config.STEWARD_AUTH_AUDIENCE,

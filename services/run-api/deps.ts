@@ -4,8 +4,8 @@ import type { Notifier } from '#platform/database/notify.ts';
 import type { Database } from '#platform/database/tables.ts';
 import type { Log } from '#platform/grpc/call.ts';
 import type { RunGrantSigner } from '#platform/identity/grants.ts';
+import type { Deliveries } from '#platform/temporal/deliveries.ts';
 import type { Catalogs } from './catalogs.ts';
-import type { Deliveries } from './deliveries.ts';
 import type { Hub } from './hub.ts';
 
 /** What run-api's RPCs stand on. */

@@ -62,7 +62,7 @@ async function pass(job: MaintenanceJob, over: { temporal?: Temporal; resolve?: 
       store: bench.calls,
       catalogs: { execute: unknown, resolve: over.resolve ?? unknown },
       deliver: async (_, ids) => void delivered.push(ids),
-      push: { onStop: () => () => undefined },
+      push: { onStop: () => () => undefined, epoch: () => 0 },
       log: { warn: () => undefined },
     },
   });

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import type { StopPush } from '#activities/run-context.ts';
 import { StewardError } from '#domain/errors.ts';
 import type { ModelPort } from '#domain/ports/model.ts';
 import type { CatalogPort, GuardPort } from '#domain/ports/services.ts';
@@ -70,6 +71,7 @@ export interface Wrap {
   readonly model?: (model: ModelPort) => ModelPort;
   readonly guard?: (guard: GuardPort) => GuardPort;
   readonly catalogs?: (catalogs: CatalogPort) => CatalogPort;
+  readonly push?: (push: StopPush) => StopPush;
 }
 
 /** Wires a worker from its environment and starts it. */
@@ -94,7 +96,11 @@ export async function startWorkerService(
     namespace: config.TEMPORAL_NAMESPACE,
     ...apiKey,
   });
-  const push = listenForStops(config.DATABASE_URL);
+  const push = listenForStops({
+    url: config.DATABASE_URL,
+    db: database.db,
+    onError: (err) => log.warn({ err }, 'could not look for kill switches'),
+  });
   const wake = notifier(database.db, { onError: (err) => log.warn({ err }, 'could not notify') });
   const spans = tracing();
   const tracer =
@@ -110,7 +116,7 @@ export async function startWorkerService(
       guard: wrap.guard?.(guard) ?? guard,
       catalogs: wrap.catalogs?.(catalogs) ?? catalogs,
       undo: { guard, catalogs },
-      push,
+      push: wrap.push?.(push) ?? push,
       log,
       ...(tracer === undefined ? {} : { tracer }),
     },

@@ -1,4 +1,5 @@
 import { expect } from '@jest/globals';
+import type { StopWork } from '#activities/run-context.ts';
 import { createAct } from '#activities/tools/act.ts';
 import { BegunCalls } from '#activities/tools/begun-calls.ts';
 import { type ErrorCode, StewardError } from '#domain/errors.ts';
@@ -81,16 +82,17 @@ export async function world(bench: Bench, say: World, run?: SeededRun) {
     const call = { callId: '1.0', tool: 'edit', digest: DIGEST, timeoutMs: 5_000, hasEffect: true, leave };
     begun.put(own.ref.run, own.grant, [call]);
   }
-  const pushes = new Set<() => void>();
+  const pushes = new Set<(what: StopWork) => void>();
   const act = createAct({
     store: bench.calls,
     guard: guard as GuardPort,
     catalogs,
     push: {
-      onStop: (_run, stop) => {
+      onStop: (_work, stop) => {
         pushes.add(stop);
         return () => pushes.delete(stop);
       },
+      epoch: () => 0,
     },
     log: { warn: () => undefined },
     begun,

@@ -66,7 +66,7 @@ export interface RunWorkflows {
   stop(): Promise<void>;
 }
 
-const NO_PUSH = { onStop: () => () => undefined };
+const NO_PUSH = { onStop: () => () => undefined, epoch: () => 0 };
 const SILENT = { warn: () => undefined };
 const POLL_MS = 25;
 const LONGEST_MS = 10_000;
@@ -90,7 +90,7 @@ export async function runWorkflows(): Promise<RunWorkflows> {
   const play =
     <K extends keyof RunActivities>(name: K, lineOf: (input: Parameters<RunActivities[K]>[0]) => string) =>
     (input: Parameters<RunActivities[K]>[0]) =>
-      runActivity(input.run, NO_PUSH, SILENT, async (signal, attempt) => {
+      runActivity(input, NO_PUSH, SILENT, async (signal, attempt) => {
         const known = runs.get(input.run);
         if (!known) throw new Error(`no script for ${input.run}`);
         const nth = known.run.began.filter((line) => line.startsWith(name)).length + 1;

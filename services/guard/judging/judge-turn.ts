@@ -1,6 +1,10 @@
+import { stopOfCall } from '#domain/kill-switch.ts';
+import { hasEffect } from '#domain/tools.ts';
 import { judgeRisk } from '#domain/verdict.ts';
 import type { ProposedCall } from '#gen/steward/guard/v1/guard_service_pb.ts';
+import { killed } from '#platform/database/switches.ts';
 import type { Catalogs } from '../catalogs.ts';
+import type { RunRow } from '../runs.ts';
 import { assess, deny, type Examined, examine, type Finding, type Turn } from './assess.ts';
 
 /** One call of a turn with its verdict. */
@@ -36,5 +40,17 @@ export async function judgeTurn(turn: Turn, calls: readonly ProposedCall[], cata
       (left > 0 && found ? found : deny('LIMIT_REACHED', `This run has used all its ${most} tool calls.`));
     if (finding.verdict !== 'deny') left -= 1;
     return { ...one, finding };
+  });
+}
+
+/** Calls that a kill switch refuses, denied: as the switches stand in the transaction that stores the verdicts. */
+export function refuseStopped(run: RunRow, calls: readonly JudgedCall[]): readonly JudgedCall[] {
+  if (run.stops.length === 0) return calls;
+  return calls.map((one) => {
+    // A tool that is not known is taken for one with an effect.
+    const stop = stopOfCall(run.stops, { tool: one.call.tool, effect: one.tool === undefined || hasEffect(one.tool) });
+    if (!stop) return one;
+    const { code, message } = killed(stop);
+    return { ...one, finding: deny(code, message, { switch: stop.id }) };
   });
 }

@@ -12,7 +12,7 @@ import { canonicalBytes, parseActionRecord } from '#platform/identity/action-rec
 import { digestOf } from '#platform/identity/canonical-json.ts';
 import type { VerifiedRunGrant } from '#platform/identity/grants.ts';
 import type { GuardDeps } from '../deps.ts';
-import { lockGrantedRun, type RunRow } from '../runs.ts';
+import { assertNotStopped, lockGrantedRun, type RunRow } from '../runs.ts';
 
 type CallRow = Selectable<InvocationsTable>;
 
@@ -31,7 +31,7 @@ export async function authorizeUndo(
     new StewardError('NOT_FOUND', `Run ${grant.run} has no undo ${undoId.slice(0, 100)} of ${callId.slice(0, 100)}.`);
   if (parseCallId(callId) === null) throw nothing();
   const current = await currentHash(deps, grant, callId);
-  return await withTenant(deps.db, grant.tenant, async (trx) => {
+  return await deps.withSwitches(grant.tenant, async (trx) => {
     const run = await lockGrantedRun(trx, grant);
     const step = await trx
       .selectFrom('agent_run_undo_steps')
@@ -56,7 +56,7 @@ export async function authorizeUndo(
       .executeTakeFirst();
     if (!call) throw nothing();
     const record = undoOf(call, run);
-    // Stop orders (kill switches) of the product, tenant, tool and user will be asked for here, as for calls.
+    assertNotStopped(run, { tool: record.tool, effect: true });
     await assertUnchanged(deps, trx, { run, grant, record, current });
     const bytes = canonicalBytes(record);
     const digest = digestOf(bytes);

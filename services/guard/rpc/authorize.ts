@@ -16,7 +16,7 @@ import { digestOf } from '#platform/identity/canonical-json.ts';
 import type { VerifiedRunGrant } from '#platform/identity/grants.ts';
 import { mayUsersConfirm, readQuestion, standingOf } from '../deciding/questions.ts';
 import type { GuardDeps } from '../deps.ts';
-import { assertMayBegin, isOutside, lockGrantedRun, type RunRow } from '../runs.ts';
+import { assertMayBegin, assertNotStopped, isOutside, lockGrantedRun, type RunRow } from '../runs.ts';
 
 type CallRow = Selectable<InvocationsTable>;
 
@@ -29,7 +29,7 @@ export async function authorize(
   const grant = await deps.runGrants.verify(request.runGrant);
   if (parseCallId(request.callId) === null) throw noCall(grant, request.callId);
   const current = await currentHash(deps, grant, request.callId);
-  const response = await withTenant(deps.db, grant.tenant, async (trx) => {
+  const response = await deps.withSwitches(grant.tenant, async (trx) => {
     const run = await lockGrantedRun(trx, grant);
     const call = await trx
       .selectFrom('agent_run_tool_invocations')
@@ -40,6 +40,7 @@ export async function authorize(
       .executeTakeFirst();
     if (!call) throw noCall(grant, request.callId);
     assertMayBegin(run);
+    assertNotStopped(run, { tool: call.tool, effect: call.has_effect });
     assertNotDenied(call);
     const { bytes, key, catalog, args } = assertExact(call, request.digest);
     const tool = (await deps.pins.toolsOf(trx, grant, run)).get(call.tool);

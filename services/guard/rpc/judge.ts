@@ -3,6 +3,7 @@ import { timestampFromDate } from '@bufbuild/protobuf/wkt';
 import type { Transaction } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
 import { callIdOf } from '#domain/ids.ts';
+import { stopOfRun } from '#domain/kill-switch.ts';
 import { hasEffect, keptKeys } from '#domain/tools.ts';
 import {
   type AuthorizeResponseSchema,
@@ -11,13 +12,14 @@ import {
   type JudgeResponseSchema,
   VerdictKind,
 } from '#gen/steward/guard/v1/guard_service_pb.ts';
+import { killed } from '#platform/database/switches.ts';
 import type { Database } from '#platform/database/tables.ts';
-import { isDuplicate, withTenant } from '#platform/database/tenant.ts';
+import { isDuplicate } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
 import type { VerifiedRunGrant } from '#platform/identity/grants.ts';
 import type { GuardDeps } from '../deps.ts';
 import type { Turn } from '../judging/assess.ts';
-import { type JudgedCall, judgeTurn, needsNobody } from '../judging/judge-turn.ts';
+import { type JudgedCall, judgeTurn, needsNobody, refuseStopped } from '../judging/judge-turn.ts';
 import { POLICY_SET_HASH, type Stored, storeVerdicts } from '../judging/store.ts';
 import { assertOpen, lockForTurn, type RunRow } from '../runs.ts';
 
@@ -52,26 +54,26 @@ async function judgeOnce(
   request: JudgeRequest,
 ): Promise<Response | null> {
   const { runGrant, calls, turn: number } = request;
-  const opened = await withTenant(deps.db, grant.tenant, async (trx) => {
+  const opened = await deps.withSwitches(grant.tenant, async (trx) => {
     const { run, judged, spent } = await lockForTurn(trx, grant, number);
     if (judged) return { judged: await readVerdicts(trx, run.id, number) };
-    assertOpen(run);
+    assertMayJudge(run);
     const tools = await deps.pins.toolsOf(trx, grant, run);
     const turn: Turn = { grant, runGrant, run, tools, number, signal: ctx.signal };
     if (!needsNobody(turn, calls, deps.catalogs)) return { turn };
-    const found = await judgeTurn(turn, calls, deps.catalogs);
+    const found = refuseStopped(run, await judgeTurn(turn, calls, deps.catalogs));
     return { stored: await store(trx, deps, run, turn, found, { spent, begin: request.begin }) };
   });
   if (opened.stored) return settled(deps, grant, opened.stored);
   const { turn } = opened;
   if (!turn) return opened.judged ?? null;
   const found = await judgeTurn(turn, calls, deps.catalogs);
-  const again = await withTenant(deps.db, grant.tenant, async (trx) => {
+  const again = await deps.withSwitches(grant.tenant, async (trx) => {
     const { run, judged, spent } = await lockForTurn(trx, grant, number);
     if (judged) return { judged: await readVerdicts(trx, run.id, number) };
-    assertOpen(run);
+    assertMayJudge(run);
     if (run.tool_calls !== turn.run.tool_calls) return {};
-    return { stored: await store(trx, deps, run, turn, found, { spent, begin: request.begin }) };
+    return { stored: await store(trx, deps, run, turn, refuseStopped(run, found), { spent, begin: request.begin }) };
   });
   return again.stored ? settled(deps, grant, again.stored) : (again.judged ?? null);
 }
@@ -80,6 +82,13 @@ interface StoredTurn {
   readonly response: Response;
   /** Owed to the workflow of a run that was paused for what it proposed; null: it was not. */
   readonly pause: number | null;
+}
+
+/** Throws where the turn is not to be judged now: the run is closed, or paused by a switch and judged when it goes on. */
+function assertMayJudge(run: RunRow): void {
+  assertOpen(run);
+  const stop = stopOfRun(run.stops);
+  if (stop?.action === 'pause') throw killed(stop);
 }
 
 async function store(

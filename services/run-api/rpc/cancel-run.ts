@@ -2,9 +2,8 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { Transaction } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
 import type { CancelRunRequest, CancelRunResponseSchema } from '#gen/steward/run/v1/run_service_pb.ts';
-import { closeUnstarted, startQueued } from '#platform/database/admission.ts';
-import { audit, record } from '#platform/database/journal.ts';
-import { enqueue } from '#platform/database/outbox.ts';
+import { startQueued } from '#platform/database/admission.ts';
+import { storeCancel } from '#platform/database/stopping.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
@@ -48,36 +47,6 @@ async function cancel(trx: Transaction<Database>, run: LockedRun, by: string, re
     });
   }
   if (run.cancel_requested_by !== null) return owedOf(trx, run.id);
-  await trx
-    .updateTable('agent_runs')
-    .set({ cancel_requested_by: by, cancel_reason: reason })
-    .where('id', '=', run.id)
-    .execute();
-  await audit(trx, run.tenant, { actor: by, action: 'run.cancel', run: run.id, data: { reason } });
-  await record(trx, run.tenant, run.id, { events: [{ kind: 'run.cancelling', data: { by, reason } }] });
-  if (!(await withdrawStart(trx, run))) return [await enqueue(trx, run.tenant, { kind: 'cancel', runId: run.id })];
-  await closeUnstarted(trx, run.tenant, run.id, 'was cancelled before it began');
-  return startQueued(trx, run.tenant);
-}
-
-/** True where no workflow has been started and none will be: its start was never tried, and is taken back. */
-async function withdrawStart(trx: Transaction<Database>, run: LockedRun): Promise<boolean> {
-  if (run.workflow_started_at !== null) return false;
-  if (run.status === 'queued') return true;
-  const start = await trx
-    .selectFrom('outbox')
-    .select(['id', 'attempts', 'delivered_at'])
-    .where('run_id', '=', run.id)
-    .where('kind', '=', 'start')
-    .forUpdate()
-    .execute();
-  if (start.length === 0 || start.some((row) => row.attempts > 0 || row.delivered_at !== null)) return false;
-  const note = 'The run was cancelled before it began.';
-  await trx
-    .updateTable('outbox')
-    .set({ delivered_at: new Date(), last_error: note })
-    .where('run_id', '=', run.id)
-    .where('delivered_at', 'is', null)
-    .execute();
-  return true;
+  const { closed, outbox } = await storeCancel(trx, run, by, reason);
+  return closed ? startQueued(trx, run.tenant) : outbox;
 }

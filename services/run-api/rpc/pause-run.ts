@@ -2,8 +2,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { Transaction } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
 import type { PauseRunRequest, PauseRunResponseSchema } from '#gen/steward/run/v1/run_service_pb.ts';
-import { audit, record } from '#platform/database/journal.ts';
-import { enqueue } from '#platform/database/outbox.ts';
+import { mayNotPause, storePause } from '#platform/database/stopping.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
@@ -36,25 +35,7 @@ export async function pauseRun(
 }
 
 async function pause(trx: Transaction<Database>, run: LockedRun, by: string, reason: string): Promise<number[]> {
-  const wrong = whyNot(run);
+  const wrong = mayNotPause(run);
   if (wrong !== null) throw new StewardError('WRONG_STATE', wrong, { details: { status: run.status } });
-  const until = new Date(Date.now() + run.waits.pauseMs);
-  await trx
-    .updateTable('agent_runs')
-    .set({ status: 'paused', paused_by: by, waits_until: until })
-    .where('id', '=', run.id)
-    .execute();
-  await audit(trx, run.tenant, { actor: by, action: 'run.pause', run: run.id, data: { reason } });
-  const data = { by, reason, until: until.getTime() };
-  await record(trx, run.tenant, run.id, { events: [{ kind: 'run.paused', data }] });
-  return [await enqueue(trx, run.tenant, { kind: 'pause', runId: run.id, payload: { by } })];
-}
-
-function whyNot(run: LockedRun): string | null {
-  if (run.cancel_requested_by !== null) return `Run ${run.id} is being cancelled.`;
-  if (run.status === 'queued') return `Run ${run.id} is queued and does nothing yet. Cancel it if it is not wanted.`;
-  if (run.status === 'budget_exceeded') {
-    return `Run ${run.id} stands still for want of budget already. Raise its budget later, or cancel it.`;
-  }
-  return null;
+  return storePause(trx, run, by, reason);
 }

@@ -4,6 +4,7 @@ import type { RunStatus } from '#domain/run.ts';
 import type { ResumeRunRequest, ResumeRunResponseSchema } from '#gen/steward/run/v1/run_service_pb.ts';
 import { audit, record } from '#platform/database/journal.ts';
 import { enqueue } from '#platform/database/outbox.ts';
+import { assertMayStart } from '#platform/database/switches.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
@@ -26,6 +27,7 @@ export async function resumeRun(
   const done = await withTenant(deps.db, tenant, async (trx) => {
     const run = await lockRun(trx, ctx.principal, request.runId);
     assertOpen(run);
+    await assertMayStart(trx, { agent: run.agent, actingUser: run.acting_user, id: run.id });
     const outbox = run.paused_by === null ? await owedOf(trx, run.id) : await resume(trx, run, subject);
     return { outbox, run: await readRun(trx, ctx.principal, run.id) };
   });

@@ -3,6 +3,7 @@ import type { Transaction } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
 import type { StartRunRequest, StartRunResponseSchema } from '#gen/steward/run/v1/run_service_pb.ts';
 import { lockAdmission } from '#platform/database/admission.ts';
+import { assertMayStart, withSwitches } from '#platform/database/switches.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
@@ -71,11 +72,12 @@ async function begin(
     resources: [...given.resources],
     permissions: [...given.permissions],
   });
-  return withTenant(deps.db, tenant, async (trx) => {
+  return withSwitches(deps.db, tenant, async (trx) => {
     const months = await ensureMonths(trx, tenant, asked.actingUser);
     await lockAdmission(trx, tenant);
     const earlier = await findEarlier(trx, principal, asked);
     if (earlier !== undefined) return { id: earlier, outbox: null };
+    await assertMayStart(trx, { agent: given.agent, actingUser: asked.actingUser });
     await assertMonthsLeft(trx, months);
     const run = {
       id,

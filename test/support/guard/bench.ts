@@ -13,6 +13,7 @@ import { ApprovalService } from '#gen/steward/guard/v1/approval_service_pb.ts';
 import { GuardService, type JudgedCall, type JudgeResponse } from '#gen/steward/guard/v1/guard_service_pb.ts';
 import { connect as connectDatabase } from '#platform/database/connect.ts';
 import { notifier } from '#platform/database/notify.ts';
+import { withSwitches } from '#platform/database/switches.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { type Client, connect } from '#platform/grpc/client.ts';
 import { startServer } from '#platform/grpc/server.ts';
@@ -26,7 +27,7 @@ import { temporalDelivery } from '#services/guard/delivery.ts';
 import type { GuardDeps } from '#services/guard/deps.ts';
 import { createBaselines } from '#services/guard/judging/anomalies.ts';
 import { createPins } from '#services/guard/pins.ts';
-import { approvalService, guardService } from '#services/guard/service.ts';
+import { approvalService, guardService, killSwitchService } from '#services/guard/service.ts';
 import { testIssuer, testKey } from '../identity.ts';
 import { keepLog } from '../rpc.ts';
 import { type StewardDatabase, stewardDatabase } from '../steward-database.ts';
@@ -130,11 +131,14 @@ export async function guardBench(
     delivery: temporalDelivery({ db: pool.db, temporal, log, ...(options.temporal ? {} : { waitMs: 1 }) }),
     baselines: createBaselines(),
     notifier: notifier(pool.db),
+    platformTenant: 'platform',
+    withSwitches: (tenant, work) => withSwitches(pool.db, tenant, work),
+    deliver: async () => undefined,
     log,
   };
   const server = await startServer({
     listen: '127.0.0.1:0',
-    services: [guardService(deps), approvalService(deps)],
+    services: [guardService(deps), approvalService(deps), killSwitchService(deps)],
     verifier: issuer.verifier,
     log,
   });

@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Kysely } from 'kysely';
 import type { Database } from '#platform/database/tables.ts';
 import type { Log } from '#platform/grpc/call.ts';
-import type { Temporal } from '#platform/temporal/client.ts';
-import { deliver } from '#platform/temporal/outbox.ts';
+import type { Temporal } from './client.ts';
+import { deliver } from './outbox.ts';
 
 /** Brings outbox rows to Temporal right after their commit. */
 export interface Deliveries {
