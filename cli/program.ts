@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addAgent } from './commands/agent.ts';
 import { addApproval } from './commands/approval.ts';
+import { addIncident } from './commands/incident.ts';
 import { addInvestigate } from './commands/investigate.ts';
 import { addRun } from './commands/run.ts';
 import { addTool } from './commands/tool.ts';
@@ -43,6 +44,7 @@ export function createProgram(): Command {
   addAgent(program);
   addTool(program);
   addInvestigate(program);
+  addIncident(program);
   addDev(program);
   return program;
 }

@@ -3,6 +3,7 @@ import { StewardError } from '#domain/errors.ts';
 import { AdminService } from '#gen/steward/admin/v1/admin_service_pb.ts';
 import { InvestigationService } from '#gen/steward/admin/v1/investigation_service_pb.ts';
 import { ApprovalService } from '#gen/steward/guard/v1/approval_service_pb.ts';
+import { IncidentService } from '#gen/steward/incident/v1/incident_service_pb.ts';
 import { RunService } from '#gen/steward/run/v1/run_service_pb.ts';
 import { type Client, type Connection, connect } from '#platform/grpc/client.ts';
 import { type Globals, resolveTarget, type Target } from './connection.ts';
@@ -39,6 +40,10 @@ export class Session {
 
   get admin(): Client<typeof AdminService> {
     return this.#client(AdminService, 'run-api');
+  }
+
+  get incidents(): Client<typeof IncidentService> {
+    return this.#client(IncidentService, 'run-api');
   }
 
   get investigations(): Client<typeof InvestigationService> {

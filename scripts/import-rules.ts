@@ -116,12 +116,12 @@ export const zones: readonly Zone[] = [
   },
   {
     files: /^(cli)\//,
-    own: ['$1', 'client', 'protos/gen', 'platform/grpc', 'domain/errors.ts'],
+    own: ['$1', 'client', 'protos/gen', 'platform/grpc', 'domain/errors.ts', 'platform/identity/incident-bundles.ts'],
     ownTypes: ['domain'],
     packages: null,
     withoutPackages: ['pg', 'kysely', '@temporalio', '@anthropic-ai'],
     builtins: null,
-    reason: 'the command line speaks gRPC only; of domain it takes types and errors',
+    reason: 'the command line speaks gRPC only, and checks evidence offline; of domain it takes types and errors',
   },
   {
     files: /^(deploy)\//,

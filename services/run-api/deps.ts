@@ -4,6 +4,7 @@ import type { Notifier } from '#platform/database/notify.ts';
 import type { Database } from '#platform/database/tables.ts';
 import type { Log } from '#platform/grpc/call.ts';
 import type { RunGrantSigner } from '#platform/identity/grants.ts';
+import type { BundleSigner } from '#platform/identity/incident-bundles.ts';
 import type { Deliveries } from '#platform/temporal/deliveries.ts';
 import type { Catalogs } from './catalogs.ts';
 import type { Hub } from './hub.ts';
@@ -16,6 +17,8 @@ export interface RunApiDeps {
   readonly deliveries: Deliveries;
   /** With run-api's own key, which nobody else has. */
   readonly grants: RunGrantSigner;
+  /** With the same key. */
+  readonly signBundle: BundleSigner;
   readonly hub: Hub;
   /** Told after the commit that a run has changed. */
   readonly notifier: Notifier;

@@ -1,5 +1,6 @@
 import { AdminService } from '#gen/steward/admin/v1/admin_service_pb.ts';
 import { InvestigationService } from '#gen/steward/admin/v1/investigation_service_pb.ts';
+import { IncidentService } from '#gen/steward/incident/v1/incident_service_pb.ts';
 import { RunService } from '#gen/steward/run/v1/run_service_pb.ts';
 import { type BoundService, bind } from '#platform/grpc/bind.ts';
 import type { Role } from '#platform/identity/principal.ts';
@@ -11,6 +12,7 @@ import { cancelRun } from './rpc/cancel-run.ts';
 import { closeInvestigation } from './rpc/close-investigation.ts';
 import { exportRuns } from './rpc/export-runs.ts';
 import { getAgent } from './rpc/get-agent.ts';
+import { getBlastRadius } from './rpc/get-blast-radius.ts';
 import { getInvestigation } from './rpc/get-investigation.ts';
 import { getRun } from './rpc/get-run.ts';
 import { getTenant } from './rpc/get-tenant.ts';
@@ -27,6 +29,7 @@ import { pauseRun } from './rpc/pause-run.ts';
 import { raiseBudget } from './rpc/raise-budget.ts';
 import { resumeRun } from './rpc/resume-run.ts';
 import { sendMessage } from './rpc/send-message.ts';
+import { snapshotRun } from './rpc/snapshot-run.ts';
 import { startRun } from './rpc/start-run.ts';
 import { undoRun } from './rpc/undo-run.ts';
 import { updateTenant } from './rpc/update-tenant.ts';
@@ -117,6 +120,17 @@ export function investigationService(deps: RunApiDeps): BoundService {
       assignInvestigation: (ctx, request) => assignInvestigation(ctx, deps, request),
       noteInvestigation: (ctx, request) => noteInvestigation(ctx, deps, request),
       closeInvestigation: (ctx, request) => closeInvestigation(ctx, deps, request),
+    },
+  });
+}
+
+/** Evidence of a run, and what runs have touched. */
+export function incidentService(deps: RunApiDeps): BoundService {
+  return bind(IncidentService, {
+    roles: { snapshotRun: EXPORTERS, getBlastRadius: EXPORTERS },
+    handlers: {
+      snapshotRun: (ctx, request) => snapshotRun(ctx, deps, request),
+      getBlastRadius: (ctx, request) => getBlastRadius(ctx, deps, request),
     },
   });
 }

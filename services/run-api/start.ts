@@ -9,6 +9,7 @@ import type { BoundService } from '#platform/grpc/bind.ts';
 import { startServer } from '#platform/grpc/server.ts';
 import { tokensInDirectory } from '#platform/grpc/token-file.ts';
 import { runGrantSigner } from '#platform/identity/grants.ts';
+import { bundleSigner } from '#platform/identity/incident-bundles.ts';
 import { readPrivateKey } from '#platform/identity/key-pair.ts';
 import { createVerifier } from '#platform/identity/tokens.ts';
 import { MODELS } from '#platform/llm/models.ts';
@@ -18,7 +19,7 @@ import { createDeliveries, type Deliveries } from '#platform/temporal/deliveries
 import { openCatalogs } from './catalogs.ts';
 import type { RunApiDeps } from './deps.ts';
 import { createHub } from './hub.ts';
-import { adminService, investigationService, runService } from './service.ts';
+import { adminService, incidentService, investigationService, runService } from './service.ts';
 
 /** What run-api reads from its environment. */
 export const runApiVariables = {
@@ -79,6 +80,7 @@ export async function startRunApi(config: RunApiConfig, wrap: RunApiWrap = {}): 
     db,
     deliveries: wrap.deliveries?.(deliveries) ?? deliveries,
     grants: runGrantSigner(key),
+    signBundle: bundleSigner(key),
     hub,
     notifier: wake,
     catalogs,
@@ -96,7 +98,7 @@ export async function startRunApi(config: RunApiConfig, wrap: RunApiWrap = {}): 
   try {
     const server = await startServer({
       listen: config.STEWARD_LISTEN,
-      services: [runService(deps), adminService(deps), investigationService(deps)].map(
+      services: [runService(deps), adminService(deps), investigationService(deps), incidentService(deps)].map(
         wrap.service ?? ((service) => service),
       ),
       verifier: createVerifier({

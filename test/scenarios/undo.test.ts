@@ -1,4 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type Undo, UndoState } from '#gen/steward/run/v1/run_service_pb.ts';
 import { runCli } from '../support/cli.ts';
@@ -249,3 +252,32 @@ test('on the command line: the summary names the command, which shows, undoes an
   expect((await steward('run', 'get', run)).stdout).toContain(`✓ 2.0 update_task_status  undone for ${OLGA.subject}`);
   expect(await steward('run', 'undo', run, '--call', '9.0', '--yes')).toMatchObject({ code: 3 });
 }, 120_000);
+
+test('after an incident: what was touched, and evidence that shows whether it was changed', async () => {
+  const id = await newTask();
+  const run = await played([create('by mistake')], [update(id, 'done')], [mail()]);
+  const folder = await mkdtemp(join(tmpdir(), 'steward-incident-'));
+  const env = { STEWARD_ADDRESS: s.stack.environment.runApi, STEWARD_TOKEN: await s.token(OLGA) };
+  const steward = (...args: string[]) => runCli(['--timeout', '30s', ...args], { env, timeoutMs: 60_000 });
+  try {
+    const touched = await steward('incident', 'blast-radius', '--from', '1h', '--run', run);
+    expect(touched).toMatchObject({ code: 0 });
+    expect(touched.stdout).toContain(`task/${id}`);
+    expect(touched.stdout).toMatch(/messaging\/send_email +outside +1 +0 +0 +1/);
+    expect(touched.stdout).toMatch(/projects\/update_task_status +its catalog +1 +1 +0 +0/);
+
+    const file = join(folder, 'evidence.jsonl');
+    expect(await steward('incident', 'snapshot', run, '--out', file)).toMatchObject({ code: 0 });
+    const keys = s.stack.secrets.runGrants.jwksPath;
+    const verified = await steward('incident', 'verify', file, '--keys', keys);
+    expect(verified).toMatchObject({ code: 0, stdout: expect.stringContaining(`Unchanged: run ${run}`) });
+    const text = await readFile(file, 'utf8');
+    await writeFile(file, text.replace('by mistake', 'on purpose'));
+    const changed = await steward('incident', 'verify', file, '--keys', keys);
+    expect(changed).toMatchObject({ code: 1, stdout: expect.stringContaining('CHANGED') });
+    await writeFile(file, text.slice(0, text.length / 2));
+    expect(await steward('incident', 'verify', file, '--keys', keys)).toMatchObject({ code: 2 });
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}, 60_000);
