@@ -34,7 +34,11 @@ export interface OpenTurnParts {
   readonly estimate: (request: ModelRequest) => number;
   /** Null: the run's own model is asked. */
   readonly chooser: ModelChooser | null;
+  /** What is reserved with; attack suites pass a defective one, product mains never do. */
+  readonly ledger?: Pick<typeof LEDGER, 'lockRemainders' | 'reserve'>;
 }
+
+const LEDGER = { lockRemainders, reserve };
 
 /**
  * Opens a turn for one attempt in the caller's transaction, which reads the conversation before it locks anything. Null
@@ -89,7 +93,8 @@ export async function openTurn(
   const input = parts.estimate(request);
   const switched = choice === null || route.fallback === null ? null : await switchOf(trx, request, route, choice);
   const at = parts.now();
-  const remainders = await lockRemainders(trx, ref.tenant, ref.run, at);
+  const ledger = parts.ledger ?? LEDGER;
+  const remainders = await ledger.lockRemainders(trx, ref.tenant, ref.run, at);
   // What was read above may have changed before the locks were held: another attempt, a cancel, a pause, the end.
   const locked = await lockRun(trx, ref);
   const late = locked.turns >= turn ? await readStored(trx, ref, turn) : null;
@@ -109,7 +114,7 @@ export async function openTurn(
     return { kind: 'budget', level: tightest.level, needMicroUsd: need };
   }
   const reserved = worstCase(model, input, output, at);
-  await reserve(trx, ref.tenant, ref.run, remainders, {
+  await ledger.reserve(trx, ref.tenant, ref.run, remainders, {
     id: attempt.id,
     turn,
     purpose: asking ? 'summary' : 'turn',

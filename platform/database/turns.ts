@@ -8,7 +8,7 @@ import { costWarnings, turnWarnings } from './budget.ts';
 import { record } from './journal.ts';
 import { lockAttempt, ProductMoved, type Settlement, settle } from './ledger.ts';
 import type { Notifier } from './notify.ts';
-import { deleteDeltas, openTurn } from './open-turn.ts';
+import { deleteDeltas, type OpenTurnParts, openTurn } from './open-turn.ts';
 import { AgentVersions, lockRun } from './run-row.ts';
 import type { StoredMessage } from './steps.ts';
 import { cutText, storableText } from './storable.ts';
@@ -27,6 +27,8 @@ export interface TurnStoreDeps {
   readonly grants: RunGrantVerifier;
   readonly notifier: Pick<Notifier, 'wake'>;
   readonly now?: () => Date;
+  /** Attack suites pass a defective one; product mains never do. */
+  readonly ledger?: NonNullable<OpenTurnParts['ledger']>;
 }
 
 /** Turns in Postgres. */

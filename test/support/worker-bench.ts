@@ -77,7 +77,8 @@ export interface SeedOptions {
 export async function workerBench(options: { readonly now?: () => Date } = {}) {
   const database = await stewardDatabase();
   const { key, jwks } = await testKey();
-  const pool = connect<Database>(await database.urlAs('steward_worker'), { max: 16, connectMs: 20_000 });
+  const url = await database.urlAs('steward_worker');
+  const pool = connect<Database>(url, { max: 16, connectMs: 20_000 });
   const signer = runGrantSigner(key);
   const woken: string[] = [];
   const parts = {
@@ -89,6 +90,8 @@ export async function workerBench(options: { readonly now?: () => Date } = {}) {
   const turns = createTurnStore(parts);
   return {
     database,
+    /** Of the database, as the worker. */
+    url,
     db: pool.db,
     jwks,
     signer,
