@@ -44,7 +44,11 @@ const BY_STATUS: Readonly<Record<StatusName, ExitCode>> = {
   UNAUTHENTICATED: EXIT.denied,
 };
 
-const BY_CODE: Partial<Readonly<Record<ErrorCode, ExitCode>>> = { TOO_LARGE: EXIT.usage, KILLED: EXIT.denied };
+const BY_CODE: Partial<Readonly<Record<ErrorCode, ExitCode>>> = {
+  TOO_LARGE: EXIT.usage,
+  KILLED: EXIT.denied,
+  SAFE_MODE: EXIT.denied,
+};
 
 /** The exit code of a failure. Total. */
 export function exitCodeOf(error: unknown): ExitCode {

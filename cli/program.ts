@@ -4,6 +4,7 @@ import { addAgent } from './commands/agent.ts';
 import { addApproval } from './commands/approval.ts';
 import { addIncident } from './commands/incident.ts';
 import { addInvestigate } from './commands/investigate.ts';
+import { addKill } from './commands/kill.ts';
 import { addRun } from './commands/run.ts';
 import { addTool } from './commands/tool.ts';
 import { addDev } from './dev/command.ts';
@@ -12,7 +13,7 @@ import { span } from './input.ts';
 
 const ENVIRONMENT_HELP = `Environment:
   STEWARD_ADDRESS        run-api, as host:port, or https://host:port for TLS
-  STEWARD_GUARD_ADDRESS  guard, for approvals
+  STEWARD_GUARD_ADDRESS  guard, for approvals and kill switches
   STEWARD_TOKEN          a bearer token
   STEWARD_TOKEN_FILE     a file with one, read again as it changes
   NO_COLOR               no colours
@@ -41,6 +42,7 @@ export function createProgram(): Command {
     .addHelpText('afterAll', `\n${EXIT_HELP}`);
   addRun(program);
   addApproval(program);
+  addKill(program);
   addAgent(program);
   addTool(program);
   addInvestigate(program);

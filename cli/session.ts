@@ -3,6 +3,7 @@ import { StewardError } from '#domain/errors.ts';
 import { AdminService } from '#gen/steward/admin/v1/admin_service_pb.ts';
 import { InvestigationService } from '#gen/steward/admin/v1/investigation_service_pb.ts';
 import { ApprovalService } from '#gen/steward/guard/v1/approval_service_pb.ts';
+import { KillSwitchService } from '#gen/steward/guard/v1/kill_switch_service_pb.ts';
 import { IncidentService } from '#gen/steward/incident/v1/incident_service_pb.ts';
 import { RunService } from '#gen/steward/run/v1/run_service_pb.ts';
 import { type Client, type Connection, connect } from '#platform/grpc/client.ts';
@@ -52,6 +53,10 @@ export class Session {
 
   get approvals(): Client<typeof ApprovalService> {
     return this.#client(ApprovalService, 'guard');
+  }
+
+  get switches(): Client<typeof KillSwitchService> {
+    return this.#client(KillSwitchService, 'guard');
   }
 
   /** Waits for a call, and says so where it takes over a second; to a person, not to a program. */

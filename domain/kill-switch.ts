@@ -19,6 +19,8 @@ export interface Stop {
 }
 
 const SCOPES: ReadonlySet<string> = new Set(SWITCH_SCOPES);
+const MODES: ReadonlySet<string> = new Set(['kill', 'safe_mode'] satisfies SwitchMode[]);
+const ACTIONS: ReadonlySet<string> = new Set(['cancel', 'pause', 'none'] satisfies SwitchAction[]);
 
 /** The switch that stops the whole run, the one that cancels before one that pauses; null where none does. */
 export function stopOfRun(stops: readonly Stop[]): Stop | null {
@@ -55,8 +57,9 @@ export function readStops(value: unknown): readonly Stop[] {
   if (!Array.isArray(value)) throw new RangeError('the standing kill switches could not be read');
   return value.map((item: Partial<Stop> | null) => {
     const { id, scope, target, mode, action } = item ?? {};
-    const texts = [id, scope, target, mode, action].every((text) => typeof text === 'string');
-    if (!texts || !SCOPES.has(scope ?? '')) throw new RangeError('a kill switch could not be read');
+    const texts = typeof id === 'string' && typeof target === 'string';
+    const known = SCOPES.has(scope ?? '') && MODES.has(mode ?? '') && ACTIONS.has(action ?? '');
+    if (!texts || !known) throw new RangeError('a kill switch could not be read');
     return { id, scope, target, mode, action } as Stop;
   });
 }

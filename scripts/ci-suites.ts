@@ -1,6 +1,7 @@
 import type { Suite } from './run-suites.ts';
 
 const chaos = ['npm', 'run', '-s', 'chaos', '--', '--minutes', '3', '--json'] as const;
+const drill = ['npm', 'run', '-s', 'drill', '--', '--json', '--seed', '7'] as const;
 
 /**
  * The attack, chaos and drill suites that `.ci/run` plays small, each twice: as it is, where the figure of its promise
@@ -165,5 +166,23 @@ export const suites: readonly Suite[] = [
       'reservation',
     ],
     expect: { exitCode: 0, figures: { admittedPastLimit: { min: 1 } } },
+  },
+  {
+    name: 'drill: a kill stops runs in every phase, and nothing takes effect after it',
+    command: [...drill, '--runs', '16'],
+    expect: {
+      exitCode: 0,
+      figures: { runs: { min: 16 }, stopMsP99: { max: 1_999 }, effectsAfterStop: 0, stragglers: 0, stuck: 0 },
+    },
+  },
+  {
+    name: 'drill with workers that are not told must find effects after the stop',
+    command: [...drill, '--runs', '16', '--sabotage', 'push'],
+    expect: { exitCode: 0, figures: { effectsAfterStop: { min: 1 } } },
+  },
+  {
+    name: 'drill with a guard that sees no switch must find effects after the stop',
+    command: [...drill, '--runs', '16', '--sabotage', 'guard'],
+    expect: { exitCode: 0, figures: { effectsAfterStop: { min: 1 } } },
   },
 ];

@@ -50,9 +50,12 @@ export async function lockSwitches(trx: Transaction<Database>, tenant: string, p
   }
 }
 
-/** The standing switches of a run's scope and of its tools, as one column beside the columns of `agent_runs`. */
+/**
+ * The standing switches of a run's scope and of its tools, as one column beside the columns of `agent_runs`. Those of a
+ * scope that is not known are among them: `readStops` refuses what it does not understand.
+ */
 export function stopsOf(): RawBuilder<unknown> {
-  return standing(sql`(s.scope in ('product', 'tenant', 'tool') or (s.scope = 'agent' and s.target = agent_runs.agent)
+  return standing(sql`(s.scope not in ('agent', 'user', 'run') or (s.scope = 'agent' and s.target = agent_runs.agent)
     or (s.scope = 'user' and s.target = agent_runs.acting_user) or (s.scope = 'run' and s.target = agent_runs.id))`);
 }
 
@@ -67,7 +70,7 @@ export async function assertMayStart(
   trx: Transaction<Database>,
   run: { readonly agent: string; readonly actingUser: string; readonly id?: string },
 ): Promise<void> {
-  const concerned = sql`(s.scope in ('product', 'tenant') or (s.scope = 'agent' and s.target = ${run.agent})
+  const concerned = sql`(s.scope not in ('agent', 'user', 'run') or (s.scope = 'agent' and s.target = ${run.agent})
     or (s.scope = 'user' and s.target = ${run.actingUser}) or (s.scope = 'run' and s.target = ${run.id ?? ''}))`;
   const { rows } = await sql<{ stops: unknown }>`select ${standing(concerned)} as stops`.execute(trx);
   const stop = stopOfRun(readStops(rows[0]?.stops));

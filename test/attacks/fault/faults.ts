@@ -1,4 +1,5 @@
 import { copyFile, rename, rm, writeFile } from 'node:fs/promises';
+import { DEV_TENANT } from '#deploy/dev/schema.ts';
 import type { ServiceName } from '#deploy/dev/stack.ts';
 import type { FaultWorld } from './world.ts';
 
@@ -37,6 +38,28 @@ function afresh(service: ServiceName, fault: Fault): Fault {
       await fault.begin(world);
       await world.test.stack.restart(service);
     },
+  };
+}
+
+/** A standing switch that cannot be understood, in place of one that can. */
+function switchesLie(name: string, what: string, scope: string, action: string): Fault {
+  return {
+    name,
+    what,
+    forbids: 'effects',
+    async begin({ test }) {
+      for (const { conname } of await test.query<{ conname: string }>(
+        "select conname from pg_constraint where conrelid = 'steward.kill_switches'::regclass and contype = 'c'",
+      )) {
+        await test.query(`alter table steward.kill_switches drop constraint ${conname}`);
+      }
+      await test.query(
+        `insert into steward.kill_switches (tenant, id, scope, target, mode, action, reason, set_by)
+         values ($1, $2, $3, '', 'kill', $4, 'fault', 'nobody')`,
+        [DEV_TENANT, name, scope, action],
+      );
+    },
+    end: ({ test }) => test.query('delete from steward.kill_switches where id = $1', [name]).then(() => undefined),
   };
 }
 
@@ -149,6 +172,13 @@ export const FAULTS: readonly Fault[] = [
     'guard',
     withoutGrant('agents-unreadable', 'the guard cannot read the pinned tools', 'select|steward.agents|steward_guard'),
   ),
+  withoutGrant(
+    'switches-unreadable',
+    'the guard cannot read kill switches',
+    'select|steward.kill_switches|steward_guard',
+  ),
+  switchesLie('switches-garbage', 'a kill switch of a scope that nobody knows', 'a-new-scope', 'cancel'),
+  switchesLie('switches-nonsense', 'a kill switch with an action that nobody knows', 'tenant', 'a-new-action'),
   withoutGrant('runs-unreadable', 'the guard cannot read runs', 'select|steward.agent_runs|steward_guard'),
   killed('projects', 'the catalog is down'),
   frozen('projects', 'the catalog takes calls and answers none'),
