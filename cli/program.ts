@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addAgent } from './commands/agent.ts';
 import { addApproval } from './commands/approval.ts';
+import { addBudget } from './commands/budget.ts';
 import { addIncident } from './commands/incident.ts';
 import { addInvestigate } from './commands/investigate.ts';
 import { addKill } from './commands/kill.ts';
@@ -45,6 +46,7 @@ export function createProgram(): Command {
   addKill(program);
   addAgent(program);
   addTool(program);
+  addBudget(program);
   addInvestigate(program);
   addIncident(program);
   addDev(program);

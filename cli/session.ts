@@ -2,6 +2,7 @@ import type { DescMessage, DescService, MessageShape } from '@bufbuild/protobuf'
 import { StewardError } from '#domain/errors.ts';
 import { AdminService } from '#gen/steward/admin/v1/admin_service_pb.ts';
 import { InvestigationService } from '#gen/steward/admin/v1/investigation_service_pb.ts';
+import { BudgetService } from '#gen/steward/budget/v1/budget_service_pb.ts';
 import { ApprovalService } from '#gen/steward/guard/v1/approval_service_pb.ts';
 import { KillSwitchService } from '#gen/steward/guard/v1/kill_switch_service_pb.ts';
 import { IncidentService } from '#gen/steward/incident/v1/incident_service_pb.ts';
@@ -49,6 +50,10 @@ export class Session {
 
   get investigations(): Client<typeof InvestigationService> {
     return this.#client(InvestigationService, 'run-api');
+  }
+
+  get budget(): Client<typeof BudgetService> {
+    return this.#client(BudgetService, 'run-api');
   }
 
   get approvals(): Client<typeof ApprovalService> {

@@ -44,7 +44,7 @@ const opened = new LruCache<string, true>(20_000);
 interface Months {
   readonly month: string;
   readonly tenantMonth: string;
-  readonly user: string;
+  /** Empty where no user was named. */
   readonly userMonth: string;
 }
 
@@ -120,23 +120,28 @@ async function monthsOf(trx: Transaction<Database>, tenant: string, run: string,
 }
 
 /**
- * Opens the accounts of a month that are new, with the limits that are set by then; before anything is locked. Who
+ * Opens the accounts of a month that are new, a user's where one is named, with the limits that are set by then; before anything is locked. Who
  * changes those limits holds `lockSettings`, so that no account is opened at what was.
  */
-export async function openMonths(trx: Transaction<Database>, tenant: string, user: string, now: Date): Promise<Months> {
+export async function openMonths(
+  trx: Transaction<Database>,
+  tenant: string,
+  user: string | null,
+  now: Date,
+): Promise<Months> {
   const tenantMonth = tenantMonthAccount(now.getTime());
-  const userMonth = userMonthAccount(now.getTime(), user);
-  const months: Months = { month: monthOfAccount(tenantMonth) as string, tenantMonth, user, userMonth };
+  const userMonth = user === null ? '' : userMonthAccount(now.getTime(), user);
+  const months: Months = { month: monthOfAccount(tenantMonth) as string, tenantMonth, userMonth };
   const known = [`${tenant}/${userMonth}`, `${tenant}/${tenantMonth}`, `product/${months.month}`];
-  if (known.every((key) => opened.get(key) === true)) return months;
+  if (known.every((key, at) => (at === 0 && user === null) || opened.get(key) === true)) return months;
   await sql`select pg_advisory_xact_lock_shared(${settingsKey(tenant)})`.execute(trx);
   const { rows } = await sql<{ id: string }>`
     with accounts as (
       insert into ledger_accounts (tenant, id, limit_micro_usd)
       select v.tenant, v.id, v.micro from (
         select s.id as tenant, ${userMonth}::text as id, coalesce((select u.month_limit_micro_usd from user_limits u
-          where u.tenant = s.id and u.subject = ${user}), s.user_month_micro_usd) as micro, 1 as place
-        from tenant_settings s where s.id = ${tenant}
+          where u.tenant = s.id and u.subject = ${user}::text), s.user_month_micro_usd) as micro, 1 as place
+        from tenant_settings s where s.id = ${tenant} and ${user}::text is not null
         union all select s.id, ${tenantMonth}, s.month_budget_micro_usd, 2 from tenant_settings s where s.id = ${tenant}
       ) v order by v.place on conflict do nothing returning id
     ), months as (

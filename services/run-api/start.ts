@@ -16,6 +16,7 @@ import { MODELS } from '#platform/llm/models.ts';
 import { createLog } from '#platform/telemetry/log.ts';
 import { connectTemporal } from '#platform/temporal/client.ts';
 import { createDeliveries, type Deliveries } from '#platform/temporal/deliveries.ts';
+import { budgetService } from './budget/service.ts';
 import { openCatalogs } from './catalogs.ts';
 import type { RunApiDeps } from './deps.ts';
 import { createHub } from './hub.ts';
@@ -98,9 +99,13 @@ export async function startRunApi(config: RunApiConfig, wrap: RunApiWrap = {}): 
   try {
     const server = await startServer({
       listen: config.STEWARD_LISTEN,
-      services: [runService(deps), adminService(deps), investigationService(deps), incidentService(deps)].map(
-        wrap.service ?? ((service) => service),
-      ),
+      services: [
+        runService(deps),
+        adminService(deps),
+        budgetService(deps),
+        investigationService(deps),
+        incidentService(deps),
+      ].map(wrap.service ?? ((service) => service)),
       verifier: createVerifier({
         issuer: config.STEWARD_AUTH_ISSUER,
         audience: config.STEWARD_AUTH_AUDIENCE,
