@@ -3,6 +3,22 @@ import type { Suite } from './run-suites.ts';
 const chaos = ['npm', 'run', '-s', 'chaos', '--', '--minutes', '3', '--json'] as const;
 const drill = ['npm', 'run', '-s', 'drill', '--', '--json', '--seed', '7'] as const;
 
+const AUDIT_SABOTAGE = [
+  'npm',
+  'run',
+  '-s',
+  'attack:audit',
+  '--',
+  '--json',
+  '--kills',
+  '0',
+  '--calls',
+  '1',
+  '--entries',
+  '200',
+  '--sabotage',
+] as const;
+
 /**
  * The attack, chaos and drill suites that `.ci/run` plays small, each twice: as it is, where the figure of its promise
  * must be zero, and with `--sabotage <defence>`, where it must not be. A suite prints one JSON object as the last line of
@@ -184,5 +200,23 @@ export const suites: readonly Suite[] = [
     name: 'drill with a guard that sees no switch must find effects after the stop',
     command: [...drill, '--runs', '16', '--sabotage', 'guard'],
     expect: { exitCode: 0, figures: { effectsAfterStop: { min: 1 } } },
+  },
+  {
+    name: 'audit: every way to tamper is found and named, and crashes leave no gaps',
+    command: ['npm', 'run', '-s', 'attack:audit', '--', '--json', '--entries', '5000'],
+    expect: {
+      exitCode: 0,
+      figures: { classes: 7, found: 7, missed: 0, missingEventsUnderCrash: 0, kills: { min: 6 } },
+    },
+  },
+  {
+    name: 'audit without links must miss something',
+    command: [...AUDIT_SABOTAGE, 'chain'],
+    expect: { exitCode: 0, figures: { missed: { min: 1 } } },
+  },
+  {
+    name: 'audit without anchors must miss something',
+    command: [...AUDIT_SABOTAGE, 'anchor'],
+    expect: { exitCode: 0, figures: { missed: { min: 2 } } },
   },
 ];

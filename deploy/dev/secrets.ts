@@ -40,6 +40,8 @@ export interface DevSecrets {
   readonly runGrants: KeyPair;
   /** Signs execution grants and decisions; the guard's alone. */
   readonly guard: KeyPair;
+  /** Signs heads of the audit log; the worker's alone. */
+  readonly audit: KeyPair;
   /** Passwords by database role. */
   readonly passwords: Readonly<Record<string, string>>;
   /** Bearer token with role `worker` of Steward's own processes, renewed while the launcher runs. */
@@ -52,10 +54,11 @@ export interface DevSecrets {
 
 /** Makes what is missing and starts renewing the service token. */
 export async function openSecrets(paths: DevPaths): Promise<DevSecrets> {
-  const [tokens, runGrants, guard] = await Promise.all([
+  const [tokens, runGrants, guard, audit] = await Promise.all([
     createKeyPair(paths.secrets, TOKEN_KEY),
     createKeyPair(paths.secrets, 'run-grants'),
     createKeyPair(paths.secrets, 'guard'),
+    createKeyPair(paths.secrets, 'audit'),
   ]);
   const passwords = await keptPasswords(join(paths.secrets, 'database-roles.json'));
   const serviceTokenFile = join(paths.secrets, 'service.token');
@@ -80,6 +83,7 @@ export async function openSecrets(paths: DevPaths): Promise<DevSecrets> {
     tokens,
     runGrants,
     guard,
+    audit,
     passwords,
     serviceTokenFile,
     catalogTokenDirectory,

@@ -188,6 +188,8 @@ async function bringUp(
     worker: {
       ...temporalEnv,
       STEWARD_GUARD_ADDRESS: addresses.guard,
+      STEWARD_AUDIT_KEY_FILE: secrets.audit.privatePath,
+      STEWARD_AUDIT_ANCHORS: join(paths.home, 'audit-anchors'),
       ...(real ? {} : offlineProviders(`http://${addresses['offline-model']}`)),
     },
   };

@@ -3,6 +3,7 @@ import type { ToolResultBlock } from '#domain/conversation.ts';
 import { StewardError } from '#domain/errors.ts';
 import type { CallEnd, CallStore, OpenedCall, RunRef } from '#domain/ports/run-store.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
+import type { AuditEntry } from './audit.ts';
 import { shownResult } from './conversation.ts';
 import { type NewEvent, record } from './journal.ts';
 import type { Notifier } from './notify.ts';
@@ -48,11 +49,12 @@ export function createCallStore(deps: CallStoreDeps): CallStore {
           .where('run_id', '=', ref.run)
           .where('call_id', '=', callId)
           .where('state', 'in', ['judged', 'started'])
-          .returning(['tool', 'turn'])
+          .returning(['tool', 'turn', 'digest', 'policy_set_hash', 'approval_id'])
           .executeTakeFirst();
         if (!call) return;
         await record(trx, ref.tenant, ref.run, {
           events: [{ kind: 'tool.outcome_unknown', turn: call.turn, callId, data: { tool: call.tool, message } }],
+          audit: [{ ...auditOf(ref, callId, call), action: 'call.outcome_unknown', data: { message } }],
         });
       });
       deps.notifier.wake(ref.run);
@@ -122,7 +124,7 @@ async function endCall(trx: Transaction<Database>, ref: RunRef, callId: string, 
     .where('run_id', '=', ref.run)
     .where('call_id', '=', callId)
     .where('state', 'in', ['judged', 'started', 'outcome_unknown'])
-    .returning(['tool', 'turn', 'ordinal', 'provider_id'])
+    .returning(['tool', 'turn', 'ordinal', 'provider_id', 'digest', 'policy_set_hash', 'approval_id', 'has_effect'])
     .executeTakeFirst();
   if (!call) return;
   const content: ToolResultBlock = {
@@ -137,7 +139,31 @@ async function endCall(trx: Transaction<Database>, ref: RunRef, callId: string, 
   await record(trx, ref.tenant, ref.run, {
     steps: [{ kind: 'tool_result', turn: call.turn, callId, ordinal: call.ordinal, content }],
     events: [eventOf(call.tool, call.turn, callId, end)],
+    // What only reads and went well leaves its verdict there, and nothing more to account for.
+    audit: call.has_effect || !done ? [{ ...auditOf(ref, callId, call), ...auditedEnd(end) }] : [],
   });
+}
+
+function auditOf(
+  ref: RunRef,
+  callId: string,
+  call: { readonly tool: string; readonly digest: string | null; policy_set_hash: string; approval_id: string | null },
+) {
+  return {
+    actor: 'worker',
+    run: ref.run,
+    call: callId,
+    tool: call.tool,
+    policySet: call.policy_set_hash,
+    ...(call.digest === null ? {} : { digest: call.digest }),
+    ...(call.approval_id === null ? {} : { grants: { approval: call.approval_id } }),
+  };
+}
+
+/** An effect with what it changed, from and to; or why there was none. */
+function auditedEnd(end: CallEnd): Pick<AuditEntry, 'action' | 'data'> {
+  if (end.kind !== 'done') return { action: `call.${end.kind}`, data: { code: end.code, message: end.message } };
+  return { action: 'call.effect', data: { change: end.change, undoable: end.undoable, repeated: end.repeated } };
 }
 
 function eventOf(tool: string, turn: number, callId: string, end: CallEnd): NewEvent {

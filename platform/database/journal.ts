@@ -1,5 +1,6 @@
 import { type RawBuilder, sql, type Transaction, type UpdateObject } from 'kysely';
 import type { EventData, EventKind } from '#domain/events.ts';
+import { AUDIT_COLUMNS, type AuditEntry, auditRows } from './audit.ts';
 import { storableJson } from './storable.ts';
 import type { Database, StepsTable } from './tables.ts';
 
@@ -25,17 +26,23 @@ export type RunChange = Omit<UpdateObject<Database, 'agent_runs', 'agent_runs'>,
 /**
  * Writes steps and events of a run in the transaction of the thing itself, numbered by the run row's counters, and so
  * locks the run row until the end of the transaction. Call it once per transaction, after the work that can wait.
- * `run` is what else changes in the row: one update, one version of it.
+ * `run` is what else changes in the row: one update, one version of it. `audit` joins the audit log in the same statement.
  */
 export async function record(
   trx: Transaction<Database>,
   tenant: string,
   run: string,
-  entries: { readonly events?: readonly NewEvent[]; readonly steps?: readonly NewStep[]; readonly run?: RunChange },
+  entries: {
+    readonly events?: readonly NewEvent[];
+    readonly steps?: readonly NewStep[];
+    readonly audit?: readonly AuditEntry[];
+    readonly run?: RunChange;
+  },
 ): Promise<void> {
   const events = entries.events ?? [];
   const steps = entries.steps ?? [];
-  if (events.length === 0 && steps.length === 0 && entries.run === undefined) return;
+  const audited = entries.audit ?? [];
+  if (events.length + steps.length + audited.length === 0 && entries.run === undefined) return;
   const numbered = trx.with('run', (db) =>
     db
       .updateTable('agent_runs')
@@ -65,7 +72,13 @@ export async function record(
             .columns(EVENT_COLUMNS)
             .expression(eventRows(tenant, run, events)),
         );
-  await written.selectFrom('run').select('event_seq').executeTakeFirstOrThrow();
+  const all =
+    audited.length === 0
+      ? written
+      : written.with('audited', (db) =>
+          db.insertInto('audit_log').columns(AUDIT_COLUMNS).expression(auditRows(tenant, audited)),
+        );
+  await all.selectFrom('run').select('event_seq').executeTakeFirstOrThrow();
 }
 
 const STEP_COLUMNS = [
@@ -102,29 +115,11 @@ function eventRows(tenant: string, run: string, events: readonly NewEvent[]): Ra
     from run, (values ${sql.join(rows)}) as v (at, kind, turn, call_id, data)`;
 }
 
-/** One row of the audit log, in the transaction of the thing itself. */
-export async function audit(
-  trx: Transaction<Database>,
-  tenant: string,
-  entry: {
-    readonly actor: string;
-    readonly action: string;
-    readonly run?: string;
-    readonly call?: string;
-    readonly digest?: string;
-    readonly data?: Readonly<Record<string, unknown>>;
-  },
-): Promise<void> {
+/** One entry of the audit log, in the transaction of the thing itself. */
+export async function audit(trx: Transaction<Database>, tenant: string, entry: AuditEntry): Promise<void> {
   await trx
     .insertInto('audit_log')
-    .values({
-      tenant,
-      actor: entry.actor,
-      action: entry.action,
-      run_id: entry.run ?? null,
-      call_id: entry.call ?? null,
-      digest: entry.digest ?? null,
-      data: storableJson(entry.data ?? {}),
-    })
+    .columns(AUDIT_COLUMNS)
+    .expression(auditRows(tenant, [entry]))
     .execute();
 }

@@ -19,7 +19,7 @@ beforeAll(async () => {
     action_record, digest, tier, why, policy_set_hash, state, expires_at)
     values ($1, 'a1', $2, '1.0', 'helper', 'ann', 'c', 't', '', 'd', 3, '{}', 'h', 'open', now())`);
   await query(`insert into steward.ledger_accounts (tenant, id, limit_micro_usd) values ($1, 'run/' || $2, 5)`);
-  await query(`insert into steward.audit_log (tenant, actor, action) values ($1, $2, 'x')`);
+  await query(`insert into steward.audit_log (tenant, actor, action, entry) values ($1, $2, 'x', '{}')`);
   for (const role of ['steward_run_api', 'steward_guard', 'steward_worker']) {
     const client = new pg.Client({ connectionString: await database.urlAs(role), connectionTimeoutMillis: 10_000 });
     await client.connect();
@@ -81,6 +81,8 @@ test.each([
   ...['steward_run_api', 'steward_guard', 'steward_worker'].flatMap((role) => [
     [role, 'delete from steward.audit_log'],
     [role, "update steward.audit_log set actor = 'nobody'"],
+    [role, 'delete from steward.audit_chain'],
+    [role, 'update steward.audit_chain set number = 1'],
     [role, "update steward.outbox set payload = '{}'"],
     [role, 'delete from steward.approval_decisions'],
     [role, "update steward.approval_decisions set answer = 'approve'"],

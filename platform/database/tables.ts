@@ -5,13 +5,14 @@ import type { SwitchAction, SwitchMode, SwitchScope } from '#domain/kill-switch.
 import type { ChargePolicy, RunLimits, RunStatus, StopReason, Waits } from '#domain/run.ts';
 import type { Change, ToolDescriptor } from '#domain/tools.ts';
 import type { UndoState } from '#domain/undo.ts';
+import type { AuditTables } from './audit-tables.ts';
 import type { BudgetTables } from './budget-tables.ts';
 
 /**
  * The platform's tables as kysely sees them; platform/database/migrations is the truth and says what each is for.
  * bigint columns come back as numbers: `connect` parses them and refuses what a double cannot hold.
  */
-export interface Database extends BudgetTables {
+export interface Database extends BudgetTables, AuditTables {
   tenant_directory: { id: string };
   tenants: TenantsTable;
   agents: AgentsTable;
@@ -28,7 +29,6 @@ export interface Database extends BudgetTables {
   agent_run_undo_steps: UndoStepsTable;
   run_traces: TracesTable;
   outbox: OutboxTable;
-  audit_log: AuditTable;
   investigations: InvestigationsTable;
   investigation_notes: InvestigationNotesTable;
   kill_switches: KillSwitchesTable;
@@ -36,7 +36,7 @@ export interface Database extends BudgetTables {
 
 /** A json or jsonb column: written as JSON text, read as its value. */
 export type Json<T> = ColumnType<T, string, string>;
-type JsonOrNull<T> = ColumnType<T | null, string | null | undefined, string | null>;
+export type JsonOrNull<T> = ColumnType<T | null, string | null | undefined, string | null>;
 export type At = ColumnType<Date, Date | undefined, Date>;
 export type AtOrNull = ColumnType<Date | null, Date | null | undefined, Date | null>;
 export type OrNull<T> = ColumnType<T | null, T | null | undefined, T | null>;
@@ -324,18 +324,6 @@ export interface TracesTable {
   through_turn: Generated<number>;
   finished: Generated<boolean>;
   held_until: AtOrNull;
-}
-
-export interface AuditTable {
-  tenant: string;
-  id: Generated<number>;
-  at: At;
-  actor: string;
-  action: string;
-  run_id: OrNull<string>;
-  call_id: OrNull<string>;
-  digest: OrNull<string>;
-  data: Json<Record<string, unknown>>;
 }
 
 export interface InvestigationsTable {

@@ -23,6 +23,7 @@ import { tracing } from '#platform/telemetry/tracing.ts';
 import { connectTemporal, type Temporal, textOfTemporal } from '#platform/temporal/client.ts';
 import { workflowBundle } from './bundle.ts';
 import { ensureSchedules } from './schedules.ts';
+import { anchoringFrom, startSealing } from './sealing.ts';
 import { listenForStops } from './stop-push.ts';
 import { createTracer } from './tracer.ts';
 import { startWorkers } from './worker.ts';
@@ -60,6 +61,10 @@ export const workerVariables = {
   STEWARD_WORKER_SLOTS: whole(100),
   /** Runs kept in memory. */
   STEWARD_WORKER_CACHED_RUNS: whole(500),
+  /** Private key that signs heads of the audit log; the worker seals it. */
+  STEWARD_AUDIT_KEY_FILE: z.string().optional(),
+  /** Directory, best on another machine, that signed heads are appended to. */
+  STEWARD_AUDIT_ANCHORS: z.string().optional(),
   /** How long activities may go on after SIGTERM, in milliseconds. Longer than the longest model call in production. */
   STEWARD_WORKER_GRACE_MS: whole(90_000),
 } as const;
@@ -82,6 +87,7 @@ export async function startWorkerService(
   const log = createLog('worker', config.STEWARD_LOG_LEVEL);
   const models = modelsFrom(config);
   const bundle = await workflowBundle(config.STEWARD_WORKFLOW_BUNDLE);
+  const anchors = await anchoringFrom(config.STEWARD_AUDIT_KEY_FILE, config.STEWARD_AUDIT_ANCHORS);
   const database = connect<Database>(config.DATABASE_URL, { max: 20, name: 'steward-worker' });
   const token = tokenFromFile(config.STEWARD_SERVICE_TOKEN_FILE);
   const guard = connectGuard({ address: config.STEWARD_GUARD_ADDRESS, token });
@@ -136,12 +142,14 @@ export async function startWorkerService(
     process.exit(1);
   });
   await putSchedules(temporal, log);
+  const sealing = startSealing({ db: database.db, log, anchors });
   return {
     queue: RUN_TASK_QUEUE,
     async stop() {
       workers.shutdown();
       await running.catch(() => undefined);
       await tracer?.close();
+      await sealing.stop();
       await push.close();
       await wake.close();
       guard.close();

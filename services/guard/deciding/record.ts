@@ -65,6 +65,9 @@ export async function recordDecision(
     run: run.id,
     call: approval.call_id,
     digest: approval.digest,
+    tool: approval.tool,
+    policySet: approval.policy_set_hash,
+    grants: { approval: approval.id, decision: decision.id },
     data: { approval: approval.id, decision: decision.id, via: made.via, reason: made.reason, roles: made.roles },
   });
   return decision;
@@ -84,6 +87,17 @@ export async function recordExpiry(trx: Transaction<Database>, question: LockedQ
   await record(trx, run.tenant, run.id, {
     steps: closed.steps,
     events: [{ ...about(question), kind: 'approval.expired', data: { approval: approval.id } }, ...closed.events],
+    audit: [
+      {
+        actor: 'guard',
+        action: 'approval.expired',
+        run: run.id,
+        call: approval.call_id,
+        tool: approval.tool,
+        digest: approval.digest,
+        grants: { approval: approval.id },
+      },
+    ],
   });
 }
 

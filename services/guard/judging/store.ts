@@ -4,6 +4,7 @@ import { callIdOf } from '#domain/ids.ts';
 import { crossedWarnings } from '#domain/run.ts';
 import { hasEffect, keptKeys } from '#domain/tools.ts';
 import { BUILT_IN_RULES } from '#domain/verdict.ts';
+import type { AuditEntry } from '#platform/database/audit.ts';
 import { type NewEvent, type NewStep, record } from '#platform/database/journal.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { digestOf } from '#platform/identity/canonical-json.ts';
@@ -93,6 +94,7 @@ export async function storeVerdicts(
       ...warningsOf(run, turn, admitted),
       ...(unusual?.events ?? []),
     ],
+    audit: stored.map((one) => auditOf(run, one)),
   });
   return { stored, pause };
 }
@@ -164,6 +166,27 @@ function approvalOf(run: RunRow, { judged, id, approval }: Stored) {
       expires_at: approval.expiresAt,
     },
   ];
+}
+
+function auditOf(run: RunRow, { judged, id, tool, approval, begun }: Stored): AuditEntry {
+  const { finding, read } = judged;
+  const denied = finding.verdict === 'deny';
+  return {
+    actor: run.acting_user,
+    action: `verdict.${finding.verdict}`,
+    run: run.id,
+    call: id,
+    tool,
+    policySet: POLICY_SET_HASH,
+    ...(denied ? {} : { digest: finding.record.digest }),
+    ...(approval ? { grants: { approval: approval.id } } : {}),
+    data: {
+      arguments: read.args ?? null,
+      why: [...finding.why],
+      begun,
+      ...(denied ? { code: finding.code, reason: finding.reason } : {}),
+    },
+  };
 }
 
 function stepsOf(turn: Turn, { judged, id }: Stored): NewStep[] {

@@ -16,6 +16,7 @@ import { digestOf } from '#platform/identity/canonical-json.ts';
 import type { VerifiedRunGrant } from '#platform/identity/grants.ts';
 import { mayUsersConfirm, readQuestion, standingOf } from '../deciding/questions.ts';
 import type { GuardDeps } from '../deps.ts';
+import { POLICY_SET_HASH } from '../judging/store.ts';
 import { assertMayBegin, assertNotStopped, isOutside, lockGrantedRun, type RunRow } from '../runs.ts';
 
 type CallRow = Selectable<InvocationsTable>;
@@ -57,10 +58,6 @@ export async function authorize(
     }
     const attempt = call.attempts + 1;
     await markStarted(trx, call, attempt);
-    const event = { tool: call.tool, catalog, attempt, approvedBy };
-    await record(trx, run.tenant, run.id, {
-      events: [{ kind: 'tool.started', turn: call.turn, callId: call.call_id, data: event }],
-    });
     const execution = await deps.executionGrants.sign({
       tenant: run.tenant,
       run: run.id,
@@ -70,6 +67,26 @@ export async function authorize(
       tool: call.tool,
       attempt,
       catalog,
+    });
+    const event = { tool: call.tool, catalog, attempt, approvedBy };
+    await record(trx, run.tenant, run.id, {
+      events: [{ kind: 'tool.started', turn: call.turn, callId: call.call_id, data: event }],
+      audit: [
+        {
+          actor: run.acting_user,
+          action: 'call.authorized',
+          run: run.id,
+          call: call.call_id,
+          tool: call.tool,
+          digest: request.digest,
+          policySet: POLICY_SET_HASH,
+          grants: {
+            execution: execution.id,
+            ...(call.approval_id === null ? {} : { approval: call.approval_id }),
+          },
+          data: { approvedBy, attempt, catalog },
+        },
+      ],
     });
     return {
       actionRecord: bytes,

@@ -72,7 +72,7 @@ test('an approval is recorded with all that follows from it, in one transaction'
     call_id: '1.0',
     data: { approval: call.approvalId, answer: 'approve', by: 'bea@acme' },
   });
-  expect((await run.rows('audit'))[0]).toMatchObject({
+  expect((await run.rows('audit'))[1]).toMatchObject({
     actor: 'bea@acme',
     action: 'approval.approve',
     call_id: '1.0',

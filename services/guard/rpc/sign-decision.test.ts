@@ -77,7 +77,7 @@ test('a signed decision is recorded like one given by Decide, once', async () =>
   expect(JSON.parse(signalJson)).toEqual({ approvalId: call.approvalId, digest: call.digest, signed: signedDecision });
   expect(expiresAt && timestampMs(expiresAt)).toBe(call.expiresAt && timestampMs(call.expiresAt));
   expect(await run.rows('decisions')).toEqual([]);
-  expect((await run.rows('audit')).map((row) => row.action)).toEqual(['decision.signed']);
+  expect((await run.rows('audit')).map((row) => row.action)).toEqual(['verdict.ask', 'decision.signed']);
 
   const all = await Promise.all(Array.from({ length: 10 }, () => confirm(question, signedDecision)));
   for (const one of all) expect(one).toEqual(all[0]);
@@ -86,7 +86,11 @@ test('a signed decision is recorded like one given by Decide, once', async () =>
   expect(decisions).toHaveLength(1);
   expect(decisions[0]).toMatchObject({ via: 'signed', decided_by: 'bea@acme', roles: ['approver'] });
   expect(await run.row()).toMatchObject({ open_approvals: 0, status: 'running' });
-  expect((await run.rows('audit')).map((row) => row.action)).toEqual(['decision.signed', 'approval.approve']);
+  expect((await run.rows('audit')).map((row) => row.action)).toEqual([
+    'verdict.ask',
+    'decision.signed',
+    'approval.approve',
+  ]);
   expect(
     (await bench.worker.authorize({ runGrant: run.runGrant, callId: call.callId, digest: call.digest })).attempt,
   ).toBe(1);
