@@ -160,13 +160,16 @@ function kill(world: DrillWorld, name: string, lives: readonly Live[], order: Or
 }
 
 async function killAndWatch(world: DrillWorld, name: string, lives: readonly Live[], order: Order): Promise<Kill> {
+  const tool = order.scope === SwitchScope.TOOL;
   const calledAt = await world.now();
   const client = order.scope === SwitchScope.PRODUCT ? world.platform : world.local;
+  const working = tool ? null : workingLater(world, lives);
   const answer = await client.kill({ requestId: randomUUID(), reason: 'drill', drill: true, ...order });
   const returnedAt = await world.now();
   const setAt = answer.switch?.setAt ? timestampMs(answer.switch.setAt) : calledAt;
-  const tool = order.scope === SwitchScope.TOOL;
-  const stragglers = tool ? [] : await stragglersOf(world, lives, calledAt, order.action === SwitchAction.PAUSE);
+  const pausing = order.action === SwitchAction.PAUSE;
+  const stragglers =
+    working === null ? [] : [...(await working), ...(await openLater(world, lives, calledAt, pausing))];
   stragglers.push(...(await startsAll(world, order)));
   // Longer than any call that was in flight: what has not been stopped has its effect by then.
   await sleep(Math.max(0, calledAt + (tool ? WORK_MS : SLOW_S * 1_000 + 500) - (await world.now())));
@@ -250,32 +253,33 @@ async function stopTimes(
   });
 }
 
-/** What of the runs is still at work two seconds after the call, and which have not ended, or are not paused, later. */
-async function stragglersOf(
+/** What of the runs is still at work two seconds after the call, whether it has returned by then or not. */
+async function workingLater(world: DrillWorld, lives: readonly Live[]): Promise<string[]> {
+  await sleep(WORK_MS);
+  const rows = await world.test.query<{ what: string }>(
+    `select 'call ' || run_id || '/' || call_id || ' is ' || state as what from steward.agent_run_tool_invocations
+      where run_id = any($1) and state in ('started', 'outcome_unknown')
+    union all select 'a model call of ' || run_id || ' is under way' from steward.agent_run_costs
+      where run_id = any($1) and state = 'reserved'`,
+    [lives.map(({ run }) => run)],
+  );
+  return rows.map(({ what }) => what);
+}
+
+/** Runs that have not ended, or are not paused, when they must have. */
+async function openLater(
   world: DrillWorld,
   lives: readonly Live[],
   calledAt: number,
   pausing: boolean,
 ): Promise<string[]> {
-  const { test } = world;
-  const ids = lives.map(({ run }) => run);
-  await sleep(Math.max(0, calledAt + WORK_MS - (await world.now())));
-  const working = await test.query<{ what: string }>(
-    `select 'call ' || run_id || '/' || call_id || ' is ' || state as what from steward.agent_run_tool_invocations
-      where run_id = any($1) and state in ('started', 'outcome_unknown')
-    union all select 'a model call of ' || run_id || ' is under way' from steward.agent_run_costs
-      where run_id = any($1) and state = 'reserved'`,
-    [ids],
-  );
   for (;;) {
-    const open = await test.query<{ what: string }>(
+    const open = await world.test.query<{ what: string }>(
       `select id || ' is ' || status as what from steward.agent_runs
         where id = any($1) and closed_at is null and not ($2 and status = 'paused')`,
-      [ids, pausing],
+      [lives.map(({ run }) => run), pausing],
     );
-    if (open.length === 0 || (await world.now()) > calledAt + RUNS_MS) {
-      return [...working, ...open].map(({ what }) => what);
-    }
+    if (open.length === 0 || (await world.now()) > calledAt + RUNS_MS) return open.map(({ what }) => what);
     await sleep(LOOK_MS);
   }
 }

@@ -9,8 +9,9 @@ import { refusalAnswer } from '../answers.ts';
 import type { GuardDeps } from '../deps.ts';
 import type { SwitchRow } from './message.ts';
 
-/** Runs looked up at once, and told side by side. */
-const PAGE = 200;
+/** Runs looked up at once; what they are owed is delivered page by page. */
+const PAGE = 50;
+/** Told side by side. */
 const AT_ONCE = 8;
 
 interface Told {
@@ -55,23 +56,28 @@ export async function tenantsOf(
 export async function tellRuns(deps: GuardDeps, one: OneSwitch): Promise<Told> {
   const told: Told = { cancelled: 0, paused: 0, voided: 0 };
   let left = 0;
+  const delivering: Promise<void>[] = [];
   if (one.mode === 'kill') {
     for (const tenant of await tenantsOf(deps, one)) {
       for (let after = ''; ; ) {
         const runs = await untold(deps, one, tenant, after);
+        const owed: number[] = [];
         await inParallel(runs, async (run) => {
           try {
-            await tell(deps, one, tenant, run, told);
+            owed.push(...(await tell(deps, one, tenant, run, told)));
           } catch (error) {
             left += 1;
             deps.log.warn({ run, switch: one.id, err: error }, 'a run could not be told of a kill switch yet');
           }
         });
+        // Temporal takes its time, and the rows count at once: it is told while the next page is.
+        delivering.push(deps.deliver(tenant, owed));
         if (runs.length < PAGE) break;
         after = runs.at(-1) ?? '';
       }
     }
   }
+  await Promise.all(delivering);
   await withTenant(deps.db, one.tenant, (trx) =>
     trx
       .updateTable('kill_switches')
@@ -100,7 +106,14 @@ async function untold(deps: GuardDeps, one: OneSwitch, tenant: string, after: st
   });
 }
 
-async function tell(deps: GuardDeps, one: OneSwitch, tenant: string, id: string, told: Told): Promise<void> {
+/** Returns what Temporal is owed. Workers have heard of the switch itself. */
+async function tell(
+  deps: GuardDeps,
+  one: OneSwitch,
+  tenant: string,
+  id: string,
+  told: Told,
+): Promise<readonly number[]> {
   const reason = `kill switch ${one.id}: ${one.reason}`.slice(0, 500);
   const done = await withTenant(deps.db, tenant, async (trx) => {
     const run = await trx
@@ -114,8 +127,8 @@ async function tell(deps: GuardDeps, one: OneSwitch, tenant: string, id: string,
     // What is queued does nothing yet and cannot pause; what it waits for is gone with the switch.
     const cancels = one.action === 'cancel' || (one.action === 'pause' && run.status === 'queued');
     if (cancels) {
-      const { closed, outbox } = await storeCancel(trx, run, one.set_by, reason);
-      return { voided: voided.count, cancelled: 1, paused: 0, closed, outbox };
+      const { outbox } = await storeCancel(trx, run, one.set_by, reason);
+      return { voided: voided.count, cancelled: 1, paused: 0, outbox };
     }
     const pauses = one.action === 'pause' && run.paused_by === null && mayNotPause(run) === null;
     const paused = pauses ? await storePause(trx, run, one.set_by, reason) : [];
@@ -123,17 +136,15 @@ async function tell(deps: GuardDeps, one: OneSwitch, tenant: string, id: string,
       voided: voided.count,
       cancelled: 0,
       paused: pauses ? 1 : 0,
-      closed: false,
       outbox: [...paused, ...voided.outbox],
     };
   });
-  if (!done) return;
+  if (!done) return [];
   told.cancelled += done.cancelled;
   told.paused += done.paused;
   told.voided += done.voided;
   deps.notifier.wake(id);
-  if (done.cancelled > 0 && !done.closed) deps.notifier.cancel(id);
-  await deps.deliver(tenant, done.outbox);
+  return done.outbox;
 }
 
 /** Nobody is to answer them any more: the calls are denied, and a run that goes on hears of it. */

@@ -75,6 +75,12 @@ export async function makeVictim(test: TestStack): Promise<Victim> {
   await test.as(desk).runs.sendMessage({ runId: waiting, requestId: randomUUID(), text: `Mind ${runMark}.` });
   const open = (await approvals.listApprovals({ runId: waiting })).approvals[0];
   if (!open || !undo) throw new Error('The victim has no approval or no undo.');
+  const switchId = randomUUID();
+  await test.query(
+    `insert into steward.kill_switches (tenant, id, scope, target, mode, action, reason, set_by, told_at)
+     values ($1, $2, 'agent', $3, 'kill', 'cancel', $3, $4, now())`,
+    [DEV_TENANT, switchId, `nobody-${runMark}`, user],
+  );
   const { agent: version } = await test.as(olga).admin.getAgent({ name: agent });
   const values: Values = {
     runId: waiting,
@@ -83,6 +89,7 @@ export async function makeVictim(test: TestStack): Promise<Victim> {
     callId: open.callId,
     undoId: undo.id,
     approvalId: open.id,
+    switchId,
     digest: open.digest,
     answer: Answer.APPROVE,
     reason: 'an attack',
