@@ -69,6 +69,16 @@ export interface EventData {
     readonly retrying: boolean;
   };
   'limit.warning': { readonly limit: string; readonly used: number; readonly of: number };
+  /** alarm: level, runaway, runaway_stopped. step: percent of the limit, or times what is usual. */
+  'budget.alarm': {
+    readonly alarm: string;
+    readonly step: number;
+    readonly settled: number;
+    readonly limit?: number;
+    readonly typical?: number;
+  };
+  /** The model call waits: its user calls models far more often than others do. */
+  'turn.throttled': { readonly calls: number; readonly p99: number; readonly until: number };
   'budget.exhausted': { readonly level: string; readonly need: number; readonly until: number };
   'budget.raised': { readonly by: string; readonly add: number; readonly limit: number; readonly reason: string };
   'tool.denied': { readonly tool: string; readonly code: string; readonly reason: string };

@@ -5,6 +5,7 @@ import type { ModelAnswer, ModelChooser, ModelPort, ModelRequest, ModelRoute } f
 import type { RunActivities, ThinkInput, ThinkResult } from '#domain/ports/run-activities.ts';
 import type { AttemptEnd, OpenedTurn, RunRef, StoredTurn, TurnStore } from '#domain/ports/run-store.ts';
 import type { GuardPort } from '#domain/ports/services.ts';
+import { STOP_TEXT } from '#domain/run.ts';
 import { type ActivityLog, runActivity, type StopPush, whatStops } from '../run-context.ts';
 import type { BegunCalls } from '../tools/begun-calls.ts';
 import { TextWriter } from './text-writer.ts';
@@ -13,6 +14,9 @@ import { TextWriter } from './text-writer.ts';
 export const MODEL_CALL_MS = 10 * 60_000;
 /** An attempt that has not settled so long after its start is dead: the sweeper charges it at its reservation. */
 export const ATTEMPT_DEAD_AFTER_MS = MODEL_CALL_MS + 60_000;
+
+/** A model call is made to wait for its user's many others so long at most. */
+const LONGEST_THROTTLE_MS = 3 * 60_000;
 
 /** More calls of one turn the guard does not judge. */
 const MOST_PROPOSALS = 50;
@@ -43,10 +47,10 @@ export function createThink(deps: ThinkDeps): RunActivities['think'] {
   return (input) =>
     runActivity(input, deps.push, deps.log, async (signal, attempt) => {
       const ref: RunRef = { tenant: input.tenant, run: input.run };
-      let { attemptId, opened } = await open(deps, ref, input.turn, attempt);
+      let { attemptId, opened } = await open(deps, ref, input.turn, attempt, signal);
       if (opened.kind === 'summarise') {
         await summarise(deps, ref, input, opened, attemptId, signal);
-        ({ attemptId, opened } = await open(deps, ref, input.turn, attempt));
+        ({ attemptId, opened } = await open(deps, ref, input.turn, attempt, signal));
       }
       switch (opened.kind) {
         case 'summarise':
@@ -77,17 +81,36 @@ export function createThink(deps: ThinkDeps): RunActivities['think'] {
     });
 }
 
-async function open(deps: ThinkDeps, ref: RunRef, turn: number, attempt: number) {
-  const attemptId = randomUUID();
-  const deadlineAt = new Date(Date.now() + ATTEMPT_DEAD_AFTER_MS);
-  const opened = await deps.store.openTurn(
-    ref,
-    turn,
-    { id: attemptId, number: attempt, deadlineAt },
-    (request) => deps.model.estimateInputTokens(request),
-    deps.chooser,
-  );
-  return { attemptId, opened };
+/** Opens the turn; where its user is throttled, waits for that, but no longer than LONGEST_THROTTLE_MS in all. */
+async function open(deps: ThinkDeps, ref: RunRef, turn: number, attempt: number, signal: AbortSignal) {
+  const end = Date.now() + LONGEST_THROTTLE_MS;
+  for (;;) {
+    const attemptId = randomUUID();
+    const deadlineAt = new Date(Date.now() + ATTEMPT_DEAD_AFTER_MS);
+    const opened = await deps.store.openTurn(
+      ref,
+      turn,
+      { id: attemptId, number: attempt, deadlineAt, ...(Date.now() < end ? {} : { unthrottled: true }) },
+      (request) => deps.model.estimateInputTokens(request),
+      deps.chooser,
+    );
+    if (opened.kind !== 'throttled') return { attemptId, opened };
+    await pause(Math.min(opened.until, end) - Date.now(), signal);
+  }
+}
+
+/** Waits, or until it is to stop; what opens the turn next then sees why. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) throw new StewardError('CANCELLED', 'The run is being stopped.');
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, Math.max(0, ms));
+    signal.addEventListener('abort', done);
+  });
 }
 
 /** Has the model sum up what no longer fits. Where it cannot, the turn does without; what may pass is tried again. */
@@ -197,6 +220,9 @@ async function judge(
   };
   if (turn.overage) {
     return { kind: 'stop', reason: 'budget.overage', message: 'was billed more than it had reserved', ...counted };
+  }
+  if (turn.runaway) {
+    return { kind: 'stop', reason: 'budget.runaway', message: STOP_TEXT['budget.runaway'], ...counted };
   }
   if (turn.stop === 'refusal') {
     return { kind: 'stop', reason: 'model.refusal', message: 'ended because the model declined to go on', ...counted };

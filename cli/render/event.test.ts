@@ -171,6 +171,8 @@ test('every kind has a line that fits the terminal and obeys nothing in the data
     'turn.answered': { model: evil, cost: 1, spent: 1, text: evil, calls: [{ id: '1.0', tool: evil }] },
     'turn.failed': { code: 'X', message: evil, cost: 1, retrying: false },
     'limit.warning': { limit: 'active_time', used: 1, of: 2 },
+    'budget.alarm': { alarm: 'runaway', step: 10, settled: 5, typical: 1 },
+    'turn.throttled': { calls: 90, p99: 3, until: START },
     'budget.exhausted': { level: 'tenant_month', need: 1, until: START },
     'budget.raised': { by: evil, add: 1, limit: 2, reason: evil },
     'tool.denied': { tool: 'x', code: 'POLICY_DENIED', reason: evil },

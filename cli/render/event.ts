@@ -116,6 +116,21 @@ const WRITERS: Readonly<Record<EventKind, Writer>> = {
     head: `nears its limit of ${visible(data.text('limit'))}`,
     rest: limitUse(data),
   }),
+  'budget.alarm': (data) => ({
+    mark: '!',
+    colour: data.text('alarm') === 'level' ? 'yellow' : 'red',
+    head: data.text('alarm') === 'level' ? `${data.number('step')} % of its budget` : 'costs too much',
+    rest:
+      data.text('alarm') === 'level'
+        ? `${dollars(data.number('settled'))} of ${dollars(data.number('limit'))}`
+        : `${dollars(data.number('settled'))}, ${data.number('step')} times what its agent usually costs`,
+  }),
+  'turn.throttled': (data, { look }) => ({
+    mark: '…',
+    colour: 'yellow',
+    head: 'throttled',
+    rest: `${data.number('calls')} model calls of its user in a minute, until ${when(data.number('until'), look)}`,
+  }),
   'budget.exhausted': (data, { look, runId, command }) => ({
     mark: '?',
     colour: 'yellow',

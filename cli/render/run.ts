@@ -16,7 +16,8 @@ export function runTime(run: Run, now: number): number | null {
 export function costText(cost: Cost | undefined): string {
   if (cost === undefined) return '';
   const held = cost.reservedMicroUsd > 0n ? `, ${dollars(cost.reservedMicroUsd)} reserved` : '';
-  return `${dollars(cost.settledMicroUsd)} of ${dollars(cost.budgetMicroUsd)}${held}`;
+  const back = cost.refundedMicroUsd > 0n ? `, ${dollars(cost.refundedMicroUsd)} given back` : '';
+  return `${dollars(cost.settledMicroUsd)} of ${dollars(cost.budgetMicroUsd)}${held}${back}`;
 }
 
 /** Tokens by kind; kinds of which none were used are left out. */

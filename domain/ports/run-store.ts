@@ -31,6 +31,8 @@ export interface StoredTurn {
   readonly summaries: number;
   /** True where the provider billed more than was reserved. */
   readonly overage: boolean;
+  /** True where the run has cost so much more than its agent usually does that it is stopped. */
+  readonly runaway?: boolean;
 }
 
 export type OpenedTurn =
@@ -57,6 +59,8 @@ export type OpenedTurn =
   /** However it is shortened, the conversation does not fit the model's window. */
   | { readonly kind: 'too_long'; readonly tokens: number; readonly most: number }
   | { readonly kind: 'budget'; readonly level: BudgetLevel; readonly needMicroUsd: number }
+  /** The run's user calls models too often: to be opened again at `until`, milliseconds since 1970. */
+  | { readonly kind: 'throttled'; readonly until: number }
   /** The run is paused; nothing was reserved. */
   | { readonly kind: 'paused' }
   /** The run is to be cancelled; nothing was reserved. */
@@ -87,6 +91,8 @@ export interface TurnAttempt {
   readonly id: string;
   readonly number: number;
   readonly deadlineAt: Date;
+  /** True where it has waited long enough, and is not throttled any more. */
+  readonly unthrottled?: boolean;
 }
 
 /** Where turns are read and stored. Every method is one transaction. */

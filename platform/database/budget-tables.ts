@@ -87,6 +87,7 @@ export interface AlarmsTable {
   run_id: OrNull<string>;
   data: Json<Record<string, unknown>>;
   at: At;
+  told: Generated<boolean>;
   acknowledged_by: OrNull<string>;
   acknowledged_at: AtOrNull;
 }
@@ -134,6 +135,7 @@ export interface ProductAlarmsTable {
   step: number;
   data: Json<Record<string, unknown>>;
   at: At;
+  told: Generated<boolean>;
   acknowledged_by: OrNull<string>;
   acknowledged_at: AtOrNull;
 }

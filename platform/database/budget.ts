@@ -2,6 +2,7 @@ import type { Transaction } from 'kysely';
 import type { RunRef } from '#domain/ports/run-store.ts';
 import { crossed } from '#domain/run.ts';
 import { lockRemainders, type Remainder } from './accounts.ts';
+import { usedUp } from './alarms.ts';
 import { type NewEvent, record } from './journal.ts';
 import { chargeDead, runCost } from './ledger.ts';
 import { lockRun, type RunRow } from './run-row.ts';
@@ -12,10 +13,12 @@ export async function exhausted(
   trx: Transaction<Database>,
   ref: RunRef,
   run: RunRow,
-  { level }: Remainder,
+  short: Remainder,
   need: number,
   at: Date,
 ): Promise<void> {
+  const { level } = short;
+  await usedUp(trx, ref, short, need);
   const waitsUntil = run.status === 'budget_exceeded' ? run.waits_until : null;
   const until = waitsUntil ?? new Date(at.getTime() + run.waits.budgetMs);
   if (waitsUntil) {

@@ -6,7 +6,8 @@ import type { ModelChooser, ModelRequest, ModelRoute } from '#domain/ports/model
 import type { OpenedTurn, RunRef, SummaryCut, TurnAttempt } from '#domain/ports/run-store.ts';
 import { affordableOutput, worstCase } from '#domain/pricing.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
-import { lockRemainders, type Remainder, type Remainders } from './accounts.ts';
+import { lockRemainders, type Remainder, type Remainders, type UserRate } from './accounts.ts';
+import { throttled } from './alarms.ts';
 import { exhausted } from './budget.ts';
 import { loadConversation } from './conversation.ts';
 import { fitConversation } from './fit.ts';
@@ -24,6 +25,10 @@ import type { Database } from './tables.ts';
 
 /** A model call that could write fewer tokens than this is not worth its money: the budget counts as spent. */
 const LEAST_OUTPUT = 256;
+const MINUTE_MS = 60_000;
+/** A user's model calls in a minute wait from so many times the tenant's 99th percentile on, and never below so many. */
+const THROTTLE_TIMES = 5;
+const LEAST_THROTTLED = 60;
 /** Failed attempts of one turn before the run gives its model up. */
 export const TURN_ATTEMPTS = 10;
 
@@ -105,6 +110,13 @@ export async function openTurn(
   if (locked.handles_through !== run.handles_through) return null;
   if (said.length > 0 && (await hasAttempts(trx, ref, turn))) return null;
 
+  const slowed = attempt.unthrottled ? null : throttleOf(remainders.rate, at);
+  if (slowed !== null) {
+    const { calls, p99 } = remainders.rate;
+    await throttled(trx, ref, turn, { account: remainders.user.account, calls, p99, until: slowed });
+    return { kind: 'throttled', until: slowed };
+  }
+
   const least = Math.min(LEAST_OUTPUT, request.maxOutputTokens);
   const tightest = await tightestOf(trx, ref, remainders, worstCase(model, input, request.maxOutputTokens, at));
   const output = Math.min(request.maxOutputTokens, affordableOutput(model, input, tightest.micro, at));
@@ -138,6 +150,13 @@ export async function openTurn(
   const { handlesThrough } = fitted;
   await begin(trx, ref, locked, { turn, model, attempt: attempt.number, reserved, said, handlesThrough, switched });
   return { kind: 'reserved', ...opened };
+}
+
+/** Until when a user who calls models too often waits: the end of the minute; null: no need. */
+function throttleOf({ minute, calls, p99 }: UserRate, at: Date): number | null {
+  const now = Math.floor(at.getTime() / MINUTE_MS) * MINUTE_MS;
+  if (p99 === 0 || minute !== now || calls < Math.max(LEAST_THROTTLED, THROTTLE_TIMES * p99)) return null;
+  return now + MINUTE_MS;
 }
 
 /** The level that affords least. The product's part is filled up where it is what stands in the way of `want`. */

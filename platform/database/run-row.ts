@@ -44,6 +44,7 @@ export const RUN_COLUMNS = [
   'summarised_through',
   'summarised_turn',
   'trace_parent',
+  'typical_micro_usd',
   'closed_at',
 ] as const;
 

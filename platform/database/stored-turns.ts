@@ -1,6 +1,8 @@
 import type { Transaction } from 'kysely';
 import type { ToolCallBlock, Usage } from '#domain/conversation.ts';
 import type { Proposal, RunRef, StoredTurn } from '#domain/ports/run-store.ts';
+import { isRunaway } from './alarms.ts';
+import { runCost } from './ledger.ts';
 import type { StoredMessage, StoredSummary } from './steps.ts';
 import type { Database } from './tables.ts';
 
@@ -23,7 +25,15 @@ export async function readStored(trx: Transaction<Database>, ref: RunRef, turn: 
     .execute();
   const own = attempts.find((attempt) => attempt.attempt_id === message.attempt);
   const summary = await summaryOf(trx, ref, turn);
+  const run = await trx
+    .selectFrom('agent_runs')
+    .select('typical_micro_usd')
+    .where('id', '=', ref.run)
+    .executeTakeFirstOrThrow();
+  const runaway =
+    run.typical_micro_usd !== null && isRunaway(run.typical_micro_usd, (await runCost(trx, ref.run)).settled);
   return {
+    runaway,
     stop: message.stop,
     proposals: proposalsOf(message.content),
     costMicroUsd: (row.cost_micro_usd ?? 0) + summary.costMicroUsd,

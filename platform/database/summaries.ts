@@ -3,6 +3,7 @@ import type { Usage } from '#domain/conversation.ts';
 import type { ModelAnswer } from '#domain/ports/model.ts';
 import type { RunRef, SummaryCut } from '#domain/ports/run-store.ts';
 import { priceOf } from '#domain/pricing.ts';
+import { alarmsOf } from './alarms.ts';
 import { costWarnings, turnWarnings } from './budget.ts';
 import { type RunChange, record } from './journal.ts';
 import { lockAttempt, type Settlement, settle } from './ledger.ts';
@@ -64,6 +65,7 @@ export async function recordSummary(
   { cut, made }: { readonly cut: SummaryCut; readonly made: Made | null },
 ): Promise<void> {
   const { earlier, ...place } = cut;
+  const alarms = made === null ? [] : await alarmsOf(trx, ref, run, made.settlement.moved);
   const gap = made?.text == null;
   const content: StoredSummary = { ...place, text: made?.text ?? earlier, gap, attempt: made?.attempt ?? null };
   const cost = made?.settlement.costMicroUsd ?? 0;
@@ -94,6 +96,7 @@ export async function recordSummary(
         : [
             ...turnWarnings(run, turn, { tokens: tokensOf(made.answer.usage), activeMs: run.active_ms }),
             ...costWarnings(made.settlement.spent, turn, cost),
+            ...alarms,
           ]),
     ],
   });

@@ -53,6 +53,7 @@ test('a turn is reserved for, stored with its settlement, and found on repeat', 
     tokens: 120,
     summaries: 0,
     overage: false,
+    runaway: false,
   });
   expect(await run.account()).toMatchObject({ reserved_micro_usd: 0, settled_micro_usd: cost });
   expect(await run.row()).toMatchObject({ turns: 1, model_calls: 1, input_tokens: 100, output_tokens: 20 });

@@ -4,6 +4,7 @@ import type { ModelAnswer } from '#domain/ports/model.ts';
 import type { AttemptEnd, RunRef, StoredTurn, TurnStore } from '#domain/ports/run-store.ts';
 import { priceOf } from '#domain/pricing.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
+import { alarmsOf, isRunaway } from './alarms.ts';
 import { costWarnings, turnWarnings } from './budget.ts';
 import { record } from './journal.ts';
 import { lockAttempt, ProductMoved, type Settlement, settle } from './ledger.ts';
@@ -75,12 +76,17 @@ export function createTurnStore(deps: TurnStoreDeps): TurnStore {
     endAttempt: (ref, turn, attemptId, end, failure) =>
       inTenant(ref, async (trx) => {
         const { model, settlement } = await settleEnd(trx, ref, attemptId, end, failure.code);
-        const { costMicroUsd, first, spent } = settlement;
+        const { costMicroUsd, first, spent, moved } = settlement;
         const run = await lockRun(trx, ref);
+        const alarms = await alarmsOf(trx, ref, run, moved);
         if (first && !run.closed_at) {
           const failed = { ...failure, model, message: cutText(failure.message, 2_000), cost: costMicroUsd };
           await record(trx, ref.tenant, ref.run, {
-            events: [{ kind: 'turn.failed', turn, data: failed }, ...costWarnings(spent, turn, costMicroUsd)],
+            events: [
+              { kind: 'turn.failed', turn, data: failed },
+              ...costWarnings(spent, turn, costMicroUsd),
+              ...alarms,
+            ],
           });
         }
         return costMicroUsd;
@@ -115,6 +121,7 @@ async function store(
     requestId: answer.requestId === null ? null : storableText(cutText(answer.requestId, 200)),
   });
   const run = await lockRun(trx, ref);
+  const alarms = await alarmsOf(trx, ref, run, settlement.moved);
   const already = run.turns >= turn ? await readStored(trx, ref, turn) : null;
   if (already) return already;
 
@@ -128,6 +135,7 @@ async function store(
     tokens: tokens + (summary?.tokens ?? 0),
     summaries: summary?.summaries ?? 0,
     overage: settlement.overage || (summary?.overage ?? false),
+    runaway: isRunaway(run.typical_micro_usd, settlement.spent.settled),
   };
   // Only its cost counts any more: a closed run never changes.
   if (run.closed_at) return turned;
@@ -157,6 +165,7 @@ async function store(
       },
       ...turnWarnings(run, turn, { tokens, activeMs }),
       ...costWarnings(spent, turn, settlement.costMicroUsd),
+      ...alarms,
     ],
   });
   return turned;

@@ -31,6 +31,7 @@ const SHOWN = [
   'created_at',
   'closed_at',
   'trace_parent',
+  'refunded_micro_usd',
 ] as const satisfies (keyof RunsTable)[];
 
 /** A run with what its account and its open approvals say. */

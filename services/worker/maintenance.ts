@@ -7,7 +7,9 @@ import type { MaintenanceActivities } from '#domain/ports/maintenance-activities
 import type { CloseRunInput } from '#domain/ports/run-activities.ts';
 import { startQueued } from '#platform/database/admission.ts';
 import { chargeDeadAttempt } from '#platform/database/budget.ts';
+import { watchBudget } from '#platform/database/budget-watch.ts';
 import { enqueue } from '#platform/database/outbox.ts';
+import { PRODUCT, tellOfProduct, watchProduct } from '#platform/database/product-watch.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { listTenants, withTenant } from '#platform/database/tenant.ts';
 import type { Temporal } from '#platform/temporal/client.ts';
@@ -56,8 +58,8 @@ export function createMaintenance(deps: MaintenanceDeps): MaintenanceActivities 
         }
       }),
 
-    sweep: () =>
-      pass(deps, { charged: 0, restarted: 0, promoted: 0, failed: 0 }, async (tenant, counts) => {
+    async sweep() {
+      const swept = await pass(deps, { charged: 0, restarted: 0, promoted: 0, failed: 0 }, async (tenant, counts) => {
         for (const dead of await deadAttempts(deps, tenant)) {
           await attempt(deps, counts, { tenant, run: dead.run_id }, async () => {
             const ref = { tenant, run: dead.run_id };
@@ -71,8 +73,12 @@ export function createMaintenance(deps: MaintenanceDeps): MaintenanceActivities 
         counts.restarted += started.length;
         counts.promoted += promoted.length;
         await deliver(deps, tenant, [...started, ...promoted]);
+        await watchTenant(deps, tenant);
         await deps.tracer?.sweep(tenant);
-      }),
+      });
+      await watchProductNow(deps);
+      return swept;
+    },
 
     deliverOutbox: () =>
       pass(deps, { delivered: 0, failed: 0 }, async (tenant, counts) => {
@@ -81,6 +87,26 @@ export function createMaintenance(deps: MaintenanceDeps): MaintenanceActivities 
         counts.failed += done.failed;
       }),
   };
+}
+
+/** What the budget tree is watched for behind the runs' backs, told to the log. */
+async function watchTenant(deps: MaintenanceDeps, tenant: string): Promise<void> {
+  const { told, outbox } = await withTenant(deps.db, tenant, async (trx) => ({
+    told: await watchBudget(trx, tenant),
+    outbox: await tellOfProduct(trx, tenant),
+  }));
+  for (const alarm of told) deps.log.warn({ tenant, alarm }, 'budget alarm');
+  await deliver(deps, tenant, outbox);
+}
+
+/** The product belongs to no tenant; what fails here is tried again by the next pass. */
+async function watchProductNow(deps: MaintenanceDeps): Promise<void> {
+  try {
+    const told = await withTenant(deps.db, PRODUCT, (trx) => watchProduct(trx, new Date()));
+    for (const alarm of told) deps.log.warn({ alarm }, 'budget alarm of the product');
+  } catch (err) {
+    deps.log.warn({ err }, 'left to the next pass');
+  }
 }
 
 /** Runs `work` for every tenant while there is time, with heartbeats on a timer. Returns its counts. */

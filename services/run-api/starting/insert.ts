@@ -90,6 +90,7 @@ export async function insertRun(trx: Transaction<Database>, tenant: string, run:
       labels: JSON.stringify(asked.labels),
       tools: JSON.stringify(given.tools),
       resources: [...given.resources],
+      typical_micro_usd: typicalOf(tenant, given.agent),
       limits: JSON.stringify(given.limits),
       waits: JSON.stringify(given.waits),
       anomaly_limits: JSON.stringify(given.anomalies),
@@ -131,4 +132,16 @@ export async function insertRun(trx: Transaction<Database>, tenant: string, run:
   });
   await audit(trx, tenant, { actor: run.startedBy, action: 'run.start', run: run.id, data });
   return queued ? [...outbox] : [...outbox, await enqueue(trx, tenant, { kind: 'start', runId: run.id })];
+}
+
+/** What is typical of an agent is the median of so many of its last completed runs, where there are at least so many. */
+const TYPICAL_OF = 20;
+const TYPICAL_FROM = 5;
+
+function typicalOf(tenant: string, agent: string) {
+  return sql<number | null>`(
+    select case when count(*) >= ${TYPICAL_FROM} then percentile_disc(0.5) within group (order by a.settled_micro_usd) end
+    from (select id from agent_runs where tenant = ${tenant} and agent = ${agent} and status = 'completed'
+      order by closed_at desc limit ${TYPICAL_OF}) as last
+    cross join lateral (select settled_micro_usd from ledger_accounts where id = 'run/' || last.id limit 1) as a)`;
 }

@@ -42,6 +42,7 @@ export function toRun(row: RunRecord, temporalUi: (workflowId: string) => string
       budgetMicroUsd: BigInt(row.limit_micro_usd ?? 0),
       settledMicroUsd: BigInt(row.settled_micro_usd ?? 0),
       reservedMicroUsd: BigInt(row.reserved_micro_usd ?? 0),
+      refundedMicroUsd: BigInt(row.refunded_micro_usd),
       inputTokens: BigInt(row.input_tokens),
       outputTokens: BigInt(row.output_tokens),
       cacheReadTokens: BigInt(row.cache_read_tokens),
