@@ -1,5 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { JsonObject, JsonValue } from '#domain/json.ts';
+import { quantityName } from '#domain/quantities.ts';
 import type { Change, FieldChange } from '#domain/tools.ts';
 import type { ChangeSchema } from '#gen/steward/common/v1/change_pb.ts';
 import type { Tool } from './tool.ts';
@@ -48,7 +49,8 @@ export function faultOfChange(tool: Tool, change: Change): string | null {
     return 'its change needs a summary of 1 to 500 characters';
   }
   for (const [name, amount] of Object.entries(change.quantities)) {
-    if (!tool.quantities.includes(name)) return `its change spends ${name}, which the tool does not declare`;
+    if (!tool.quantities.some((declared) => quantityName(declared) === name))
+      return `its change spends ${name}, which the tool does not declare`;
     if (!Number.isSafeInteger(amount) || amount < 0) return `its change spends ${amount} of ${name}`;
   }
   return null;

@@ -1,13 +1,13 @@
 import type { z } from 'zod';
 import { StewardError } from '#domain/errors.ts';
 import type { JsonObject } from '#domain/json.ts';
+import { parseQuantity } from '#domain/quantities.ts';
 import { lintSchema } from './lint-schema.ts';
 import type { FarTool, Tool, ToolFunctions, ToolSpec, TransactionalTool } from './tool.ts';
 
 const NAME = /^[a-z][a-z0-9_]{0,63}$/;
 const VERSION = /^[0-9A-Za-z][0-9A-Za-z.+-]{0,31}$/;
 const PERMISSION = /^[a-z][a-z0-9_.-]{0,62}(:[a-z0-9_.-]{1,63}){0,3}$/;
-const QUANTITY = /^[a-z][a-z0-9_]{0,30}(\.[a-z0-9_]{1,31}){0,2}$/;
 const RESOURCE = /^[a-z_]{1,50}\/\{([A-Za-z0-9_]{1,64})\}$/;
 const MAX_DESCRIPTION = 4_000;
 const MAX_NAMES = 20;
@@ -79,8 +79,8 @@ function* namesOf(tool: Tool): Generator<string> {
       yield `the permission ${JSON.stringify(permission)} is no name like projects:read`;
   }
   for (const quantity of tool.quantities) {
-    if (!QUANTITY.test(quantity))
-      yield `the quantity ${JSON.stringify(quantity)} is no name with a unit like rows.deleted`;
+    if (parseQuantity(quantity) === null)
+      yield `the quantity ${JSON.stringify(quantity)} is none like refund.cents, rows.deleted=1, emails=count(to)`;
   }
   for (const list of [
     'labels',
@@ -100,6 +100,15 @@ function* fieldsOf(tool: Tool): Generator<string> {
   for (const list of ['sensitiveFields', 'redactedFields'] as const) {
     for (const field of tool[list]) {
       if (!Object.hasOwn(properties, field)) yield `${list} names ${field}, which is no field of the input`;
+    }
+  }
+  for (const declared of tool.quantities) {
+    const from = parseQuantity(declared)?.from;
+    if (from?.kind !== 'field' && from?.kind !== 'count') continue;
+    const type = from.kind === 'field' ? 'integer' : 'array';
+    const schema = Object.hasOwn(properties, from.field) ? properties[from.field] : undefined;
+    if (schema?.type !== type) {
+      yield `the quantity ${declared} needs an input field ${from.field} that is ${type === 'array' ? 'a list' : 'a whole number'}`;
     }
   }
   for (const template of tool.resourceKeys) {

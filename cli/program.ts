@@ -6,6 +6,7 @@ import { addBudget } from './commands/budget.ts';
 import { addIncident } from './commands/incident.ts';
 import { addInvestigate } from './commands/investigate.ts';
 import { addKill } from './commands/kill.ts';
+import { addLimit } from './commands/limit.ts';
 import { addRun } from './commands/run.ts';
 import { addTool } from './commands/tool.ts';
 import { addDev } from './dev/command.ts';
@@ -49,6 +50,7 @@ export function createProgram(): Command {
   addBudget(program);
   addInvestigate(program);
   addIncident(program);
+  addLimit(program);
   addDev(program);
   return program;
 }

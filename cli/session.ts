@@ -5,6 +5,7 @@ import { InvestigationService } from '#gen/steward/admin/v1/investigation_servic
 import { BudgetService } from '#gen/steward/budget/v1/budget_service_pb.ts';
 import { ApprovalService } from '#gen/steward/guard/v1/approval_service_pb.ts';
 import { KillSwitchService } from '#gen/steward/guard/v1/kill_switch_service_pb.ts';
+import { LimitService } from '#gen/steward/guard/v1/limit_service_pb.ts';
 import { IncidentService } from '#gen/steward/incident/v1/incident_service_pb.ts';
 import { RunService } from '#gen/steward/run/v1/run_service_pb.ts';
 import { type Client, type Connection, connect } from '#platform/grpc/client.ts';
@@ -42,6 +43,10 @@ export class Session {
 
   get admin(): Client<typeof AdminService> {
     return this.#client(AdminService, 'run-api');
+  }
+
+  get limits(): Client<typeof LimitService> {
+    return this.#client(LimitService, 'guard');
   }
 
   get incidents(): Client<typeof IncidentService> {

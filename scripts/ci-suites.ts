@@ -219,4 +219,14 @@ export const suites: readonly Suite[] = [
     command: [...AUDIT_SABOTAGE, 'anchor'],
     expect: { exitCode: 0, figures: { missed: { min: 2 } } },
   },
+  {
+    name: 'limits: racing runs never go beyond a window, and are not refused what fits',
+    command: ['npm', 'run', '-s', 'attack:limits', '--', '--json', '--runs', '12'],
+    expect: { exitCode: 0, figures: { attempts: { min: 300 }, overshoot: 0, wronglyRefused: 0 } },
+  },
+  {
+    name: 'limits that forget what is reserved must be overshot',
+    command: ['npm', 'run', '-s', 'attack:limits', '--', '--json', '--runs', '12', '--sabotage', 'windows'],
+    expect: { exitCode: 0, figures: { overshoot: { min: 1 } } },
+  },
 ];

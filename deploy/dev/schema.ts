@@ -43,6 +43,12 @@ export async function prepareDatabase(url: string, secrets: Pick<DevSecrets, 'pa
        values ($1, 'enterprise', 1000000000, 100, 100000, '{northwind.example}') on conflict (id) do nothing`,
       [DEV_TENANT],
     );
+    // The demo deletes two tasks, and may be played as often as one likes.
+    await client.query(
+      `insert into steward.quantity_limits (tenant, quantity, scope, amount, outcome, tier, set_by)
+       values ($1, 'rows.deleted', 'user-hour', 10000, 'deny', 0, 'dev') on conflict do nothing`,
+      [DEV_TENANT],
+    );
     await client.query('commit');
   } finally {
     await client.end();

@@ -1,6 +1,6 @@
 import type { Generated } from 'kysely';
 import type { JsonValue } from '#domain/json.ts';
-import type { At, AtOrNull, JsonOrNull, OrNull } from './tables.ts';
+import type { At, AtOrNull, JsonOrNull, OrNull } from './columns.ts';
 
 /** The tables of the audit log. */
 export interface AuditTables {

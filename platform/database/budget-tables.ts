@@ -1,6 +1,6 @@
 import type { Generated } from 'kysely';
 import type { ChargePolicy } from '#domain/run.ts';
-import type { At, AtOrNull, Json, OrNull } from './tables.ts';
+import type { At, AtOrNull, Json, OrNull } from './columns.ts';
 
 /** The tables of the budget tree. */
 export interface BudgetTables {

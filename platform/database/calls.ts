@@ -7,6 +7,7 @@ import type { AuditEntry } from './audit.ts';
 import { shownResult } from './conversation.ts';
 import { type NewEvent, record } from './journal.ts';
 import type { Notifier } from './notify.ts';
+import { settleQuantities } from './quantities.ts';
 import { verifyRow } from './run-row.ts';
 import { cutText, storableText } from './storable.ts';
 import type { Database } from './tables.ts';
@@ -124,9 +125,22 @@ async function endCall(trx: Transaction<Database>, ref: RunRef, callId: string, 
     .where('run_id', '=', ref.run)
     .where('call_id', '=', callId)
     .where('state', 'in', ['judged', 'started', 'outcome_unknown'])
-    .returning(['tool', 'turn', 'ordinal', 'provider_id', 'digest', 'policy_set_hash', 'approval_id', 'has_effect'])
+    .returning([
+      'tool',
+      'turn',
+      'ordinal',
+      'provider_id',
+      'digest',
+      'policy_set_hash',
+      'approval_id',
+      'has_effect',
+      'spends',
+    ])
     .executeTakeFirst();
   if (!call) return;
+  if (call.spends !== null) {
+    await settleQuantities(trx, ref.run, callId, done ? (end.change?.quantities ?? {}) : null);
+  }
   const content: ToolResultBlock = {
     type: 'tool_result',
     callId,

@@ -1,12 +1,19 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { AnomalyLimits, Watched } from '#domain/anomaly.ts';
 import type { Usage } from '#domain/conversation.ts';
-import type { SwitchAction, SwitchMode, SwitchScope } from '#domain/kill-switch.ts';
 import type { ChargePolicy, RunLimits, RunStatus, StopReason, Waits } from '#domain/run.ts';
 import type { Change, ToolDescriptor } from '#domain/tools.ts';
 import type { UndoState } from '#domain/undo.ts';
 import type { AuditTables } from './audit-tables.ts';
 import type { BudgetTables } from './budget-tables.ts';
+import type { At, AtOrNull, Json, JsonOrNull, OrNull } from './columns.ts';
+import type {
+  InvestigationNotesTable,
+  InvestigationsTable,
+  KillSwitchesTable,
+  QuantityLimitsTable,
+  QuantityWindowsTable,
+} from './governance-tables.ts';
 
 /**
  * The platform's tables as kysely sees them; platform/database/migrations is the truth and says what each is for.
@@ -29,17 +36,12 @@ export interface Database extends BudgetTables, AuditTables {
   agent_run_undo_steps: UndoStepsTable;
   run_traces: TracesTable;
   outbox: OutboxTable;
+  quantity_limits: QuantityLimitsTable;
+  quantity_windows: QuantityWindowsTable;
   investigations: InvestigationsTable;
   investigation_notes: InvestigationNotesTable;
   kill_switches: KillSwitchesTable;
 }
-
-/** A json or jsonb column: written as JSON text, read as its value. */
-export type Json<T> = ColumnType<T, string, string>;
-export type JsonOrNull<T> = ColumnType<T | null, string | null | undefined, string | null>;
-export type At = ColumnType<Date, Date | undefined, Date>;
-export type AtOrNull = ColumnType<Date | null, Date | null | undefined, Date | null>;
-export type OrNull<T> = ColumnType<T | null, T | null | undefined, T | null>;
 
 export interface TenantsTable {
   id: string;
@@ -179,6 +181,7 @@ export interface InvocationsTable {
   result: JsonOrNull<unknown>;
   change: JsonOrNull<Change>;
   undoable: Generated<boolean>;
+  spends: JsonOrNull<Record<string, number>>;
   error_code: OrNull<string>;
   error_message: OrNull<string>;
   judged_at: At;
@@ -324,47 +327,4 @@ export interface TracesTable {
   through_turn: Generated<number>;
   finished: Generated<boolean>;
   held_until: AtOrNull;
-}
-
-export interface InvestigationsTable {
-  tenant: string;
-  run_id: string;
-  reasons: ('anomaly' | 'aborted' | 'capped' | 'sample')[];
-  evidence: Json<Record<string, unknown>[]>;
-  state: Generated<'open' | 'closed'>;
-  assignee: OrNull<string>;
-  opened_at: At;
-  closed_at: AtOrNull;
-  closed_by: OrNull<string>;
-  finding: OrNull<string>;
-  notes: Generated<number>;
-}
-
-export interface InvestigationNotesTable {
-  tenant: string;
-  run_id: string;
-  number: number;
-  by_subject: string;
-  text: string;
-  at: At;
-}
-
-export interface KillSwitchesTable {
-  tenant: string;
-  id: string;
-  scope: SwitchScope;
-  target: string;
-  mode: SwitchMode;
-  action: SwitchAction;
-  reason: string;
-  drill: Generated<boolean>;
-  set_by: string;
-  set_at: At;
-  lifted_by: OrNull<string>;
-  lift_reason: OrNull<string>;
-  lifted_at: AtOrNull;
-  told_at: AtOrNull;
-  cancelled: Generated<number>;
-  paused: Generated<number>;
-  voided: Generated<number>;
 }

@@ -1,6 +1,7 @@
 import { ApprovalService } from '#gen/steward/guard/v1/approval_service_pb.ts';
 import { GuardService } from '#gen/steward/guard/v1/guard_service_pb.ts';
 import { KillSwitchService } from '#gen/steward/guard/v1/kill_switch_service_pb.ts';
+import { LimitService } from '#gen/steward/guard/v1/limit_service_pb.ts';
 import { type BoundService, bind } from '#platform/grpc/bind.ts';
 import type { Role } from '#platform/identity/principal.ts';
 import type { GuardDeps } from './deps.ts';
@@ -11,10 +12,14 @@ import { decide } from './rpc/decide.ts';
 import { decideAndWait } from './rpc/decide-and-wait.ts';
 import { getApproval } from './rpc/get-approval.ts';
 import { getSwitch } from './rpc/get-switch.ts';
+import { getUsage } from './rpc/get-usage.ts';
 import { judge } from './rpc/judge.ts';
 import { kill } from './rpc/kill.ts';
 import { listApprovals } from './rpc/list-approvals.ts';
+import { listLimits } from './rpc/list-limits.ts';
 import { listSwitches } from './rpc/list-switches.ts';
+import { removeLimit } from './rpc/remove-limit.ts';
+import { setLimit } from './rpc/set-limit.ts';
 import { setSafeMode } from './rpc/set-safe-mode.ts';
 import { signDecision } from './rpc/sign-decision.ts';
 import { unkill } from './rpc/unkill.ts';
@@ -25,6 +30,7 @@ const READERS: readonly Role[] = ['approver', 'operator', 'admin', 'auditor', 's
 const DECIDERS: readonly Role[] = ['approver', 'user', 'operator', 'admin', 'auditor'];
 const STOPPERS: readonly Role[] = ['operator', 'admin'];
 const SWITCH_READERS: readonly Role[] = ['operator', 'admin', 'auditor'];
+const ADMINS: readonly Role[] = ['admin'];
 
 /** What workers ask before anything runs. */
 export function guardService(deps: GuardDeps): BoundService {
@@ -75,6 +81,19 @@ export function killSwitchService(deps: GuardDeps): BoundService {
       setSafeMode: (ctx, request) => setSafeMode(ctx, deps, request),
       listSwitches: (ctx, request) => listSwitches(ctx, deps, request),
       getSwitch: (ctx, request) => getSwitch(ctx, deps, request),
+    },
+  });
+}
+
+/** How much runs may spend of what tools declare. */
+export function limitService(deps: GuardDeps): BoundService {
+  return bind(LimitService, {
+    roles: { listLimits: SWITCH_READERS, setLimit: ADMINS, removeLimit: ADMINS, getUsage: SWITCH_READERS },
+    handlers: {
+      listLimits: (ctx) => listLimits(ctx, deps),
+      setLimit: (ctx, request) => setLimit(ctx, deps, request),
+      removeLimit: (ctx, request) => removeLimit(ctx, deps, request),
+      getUsage: (ctx, request) => getUsage(ctx, deps, request),
     },
   });
 }

@@ -27,7 +27,7 @@ import { temporalDelivery } from './delivery.ts';
 import type { GuardDeps } from './deps.ts';
 import { createBaselines } from './judging/anomalies.ts';
 import { createPins } from './pins.ts';
-import { approvalService, guardService, killSwitchService } from './service.ts';
+import { approvalService, guardService, killSwitchService, limitService } from './service.ts';
 import { sweepSwitches } from './stopping/sweep.ts';
 
 /** What the guard reads from its environment. */
@@ -110,7 +110,7 @@ export async function startGuard(config: GuardConfig, wrap: GuardWrap = {}): Pro
   try {
     const server = await startServer({
       listen: config.STEWARD_LISTEN,
-      services: [guardService(deps), approvalService(deps), killSwitchService(deps)].map(
+      services: [guardService(deps), approvalService(deps), killSwitchService(deps), limitService(deps)].map(
         wrap.service ?? ((service) => service),
       ),
       verifier: createVerifier({

@@ -43,6 +43,10 @@ export async function play(s: TestStack, task: Task, over: AbortSignal): Promise
 
   await openShop(s, tenant);
   await persist(over, () => admin.admin.applyAgent({ yaml: agentYaml() }));
+  // Recorded refunds go up to thousands of dollars: this shop allows them.
+  for (const scope of ['action', 'user-day', 'tenant-day']) {
+    await persist(over, () => admin.limits.setLimit({ quantity: 'refund.cents', scope }));
+  }
   const calls = task.actions.map((action) => ({ tool: action.tool, args: action.arguments }));
   const { run } = await persist(over, () =>
     desk.runs.startRun({

@@ -10,6 +10,7 @@ import { seedDemo } from '#deploy/dev/seed.ts';
 import { type Stack, type StackOptions, startStack } from '#deploy/dev/stack.ts';
 import { AdminService } from '#gen/steward/admin/v1/admin_service_pb.ts';
 import { Answer, ApprovalService } from '#gen/steward/guard/v1/approval_service_pb.ts';
+import { LimitService } from '#gen/steward/guard/v1/limit_service_pb.ts';
 import { type Run, type RunEvent, RunService } from '#gen/steward/run/v1/run_service_pb.ts';
 import { type Client, type Connection, connect } from '#platform/grpc/client.ts';
 import type { Role } from '#platform/identity/principal.ts';
@@ -38,6 +39,7 @@ export interface TestStack {
     readonly runs: Client<typeof RunService>;
     readonly approvals: Client<typeof ApprovalService>;
     readonly admin: Client<typeof AdminService>;
+    readonly limits: Client<typeof LimitService>;
   };
   token(who: Who): Promise<string>;
   /** One statement as superuser. */
@@ -128,8 +130,14 @@ function overStack(stack: Stack, paths: DevPaths, remove: () => Promise<void>): 
     const runs = connect(RunService, { address: stack.environment.runApi, token: () => token(who) });
     const admin = connect(AdminService, { address: stack.environment.runApi, token: () => token(who) });
     const approvals = connect(ApprovalService, { address: stack.environment.guard, token: () => token(who) });
-    open.push(runs, admin, approvals);
-    const clients = { runs: runs.client, admin: admin.client, approvals: approvals.client };
+    const limits = connect(LimitService, { address: stack.environment.guard, token: () => token(who) });
+    open.push(runs, admin, approvals, limits);
+    const clients = {
+      runs: runs.client,
+      admin: admin.client,
+      approvals: approvals.client,
+      limits: limits.client,
+    };
     known.set(key, clients);
     return clients;
   };

@@ -73,7 +73,7 @@ test('the descriptor says what people and policies need to know', async () => {
     sensitiveFields: ['to'],
     resourceKeys: ['email/{to}'],
     permissions: ['messaging:send'],
-    quantities: ['emails'],
+    quantities: ['emails=count(to)'],
     timeout: { seconds: 20n },
   });
 });

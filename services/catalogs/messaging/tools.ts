@@ -40,7 +40,7 @@ export function messagingTools(mailer: Mailer, mailDomain: string): readonly Too
       sensitiveFields: ['to'],
       resourceKeys: ['email/{to}'],
       permissions: ['messaging:send'],
-      quantities: ['emails'],
+      quantities: ['emails=count(to)'],
       timeoutMs: 20_000,
       async check(ctx, args) {
         const { to } = compose(ctx, args);

@@ -21,7 +21,7 @@ export const sendMessageToUser = defineTool({
   risk: 'cautious',
   labels: ['writes'],
   permissions: ['messaging:send'],
-  quantities: ['messages'],
+  quantities: ['messages=1'],
   async execute(ctx, { text }) {
     const { tenant, user, run, key } = ctx;
     const { id } = await ctx.db

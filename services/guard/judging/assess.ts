@@ -2,6 +2,7 @@ import type { ActionRecord } from '#domain/action-record.ts';
 import { type ErrorCode, isStewardError, StewardError } from '#domain/errors.ts';
 import { callIdOf, keyOf } from '#domain/ids.ts';
 import type { JsonObject, JsonValue } from '#domain/json.ts';
+import { amountsOf, needsPreview, quantityName } from '#domain/quantities.ts';
 import { type Change, keptKeys, resourceKeysOf, type ToolDescriptor } from '#domain/tools.ts';
 import { judgeRisk, type Tier } from '#domain/verdict.ts';
 import type { ProposedCall } from '#gen/steward/guard/v1/guard_service_pb.ts';
@@ -37,6 +38,9 @@ export interface Recorded {
   readonly key: string;
 }
 
+/** What a call spends, by quantity; what is 0 is left out. */
+export type Spends = Readonly<Record<string, number>>;
+
 export type Finding =
   | {
       readonly verdict: 'deny';
@@ -46,12 +50,20 @@ export type Finding =
       readonly details?: Readonly<Record<string, unknown>>;
       readonly why: readonly string[];
     }
-  | { readonly verdict: 'allow'; readonly why: readonly string[]; readonly record: Recorded }
+  | {
+      readonly verdict: 'allow';
+      readonly why: readonly string[];
+      readonly record: Recorded;
+      readonly spends: Spends;
+      /** Where it had to be asked for, because only the catalog knows what the call spends. */
+      readonly preview: Change | null;
+    }
   | {
       readonly verdict: 'ask';
       readonly tier: Tier;
       readonly why: readonly string[];
       readonly record: Recorded;
+      readonly spends: Spends;
       readonly preview: Change | null;
       readonly previewError: string | null;
     };
@@ -144,7 +156,7 @@ export async function assess(turn: Turn, examined: Examined, catalogs: Catalogs)
     if (isStewardError(error) && error.code === 'ARGUMENTS_INVALID') return deny(error.code, error.message);
     throw error;
   }
-  if (verdict.kind === 'allow') return { verdict: 'allow', why: verdict.why, record };
+  if (verdict.kind === 'allow') return allow(turn, { tool, args: read.args, record, why: verdict.why }, catalogs);
   if (record.bytes.length > MAX_ASKED_BYTES) {
     return deny(
       'ARGUMENTS_INVALID',
@@ -161,33 +173,74 @@ export function toolChanged(tool: string): Finding & { verdict: 'deny' } {
   );
 }
 
-interface Question {
+interface Allowed {
   readonly tool: ToolDescriptor;
   readonly args: JsonObject;
   /** Of the call without a preview. */
   readonly record: Recorded;
-  readonly tier: Tier;
   readonly why: readonly string[];
+}
+
+interface Question extends Allowed {
+  readonly tier: Tier;
+}
+
+/** What it spends is known before it may begin: from its arguments, or from what its catalog says it would do. */
+async function allow(turn: Turn, call: Allowed, catalogs: Catalogs): Promise<Finding> {
+  const { tool, args, record, why } = call;
+  let preview: Change | null = null;
+  if (needsPreview(tool.quantities) && tool.hasPreview) {
+    const request = { actionRecord: record.bytes, runGrant: turn.runGrant };
+    try {
+      preview = (await catalogs.preview(tool.catalog, request, turn.signal)).change;
+    } catch (error) {
+      if (isRefusal(error)) return refused(tool.name, error);
+      throw error;
+    }
+  }
+  const spends = amountsOf(tool.quantities, args, preview?.quantities ?? null);
+  return spends === null ? spendsUnknown(tool) : { verdict: 'allow', why, record, spends, preview };
+}
+
+function spendsUnknown(tool: ToolDescriptor): Finding {
+  const names = tool.quantities.map(quantityName).join(', ');
+  return deny(
+    'QUANTITY_UNKNOWN',
+    `How much of ${names} this call of ${tool.name} would spend cannot be told, so it is not made. Do without it.`,
+  );
 }
 
 /** Gets the preview an approver is shown. A call the catalog already refuses is denied: approval could not help. */
 async function ask(turn: Turn, index: number, question: Question, catalogs: Catalogs): Promise<Finding> {
   const { tool, args, record, tier, why } = question;
   const asked = { verdict: 'ask', tier, why } as const;
-  if (!tool.hasPreview) return { ...asked, record, preview: null, previewError: null };
-  try {
-    const request = { actionRecord: record.bytes, runGrant: turn.runGrant };
-    const { change, cut } = await catalogs.preview(tool.catalog, request, turn.signal);
-    const previewHash = hashOf(change, tool.catalog);
-    return { ...asked, record: recordOf(turn, index, tool, args, previewHash), preview: change, previewError: cut };
-  } catch (error) {
-    if (isRefusal(error)) return refused(tool.name, error);
-    // A preview that cannot be read will not be readable tomorrow: the person is told, and decides without it.
-    if (isStewardError(error) && error.code === 'CATALOG_BROKEN') {
-      return { ...asked, record, preview: null, previewError: error.message.slice(0, 500) };
+  const told = { preview: null as Change | null, previewError: null as string | null, record };
+  if (tool.hasPreview) {
+    try {
+      const request = { actionRecord: record.bytes, runGrant: turn.runGrant };
+      const { change, cut } = await catalogs.preview(tool.catalog, request, turn.signal);
+      [told.preview, told.previewError] = [change, cut];
+      told.record = withPreview(turn, index, tool, args, change);
+    } catch (error) {
+      if (isRefusal(error)) return refused(tool.name, error);
+      // A preview that cannot be read will not be readable tomorrow: the person is told, and decides without it.
+      if (!(isStewardError(error) && error.code === 'CATALOG_BROKEN')) throw error;
+      told.previewError = error.message.slice(0, 500);
     }
-    throw error;
   }
+  const spends = amountsOf(tool.quantities, args, told.preview?.quantities ?? null);
+  return spends === null ? spendsUnknown(tool) : { ...asked, ...told, spends };
+}
+
+/** The bytes of a call together with what its approver is shown. */
+export function withPreview(
+  turn: Turn,
+  index: number,
+  tool: ToolDescriptor,
+  args: JsonObject,
+  preview: Change,
+): Recorded {
+  return recordOf(turn, index, tool, args, hashOf(preview, tool.catalog));
 }
 
 function refused(tool: string, error: StewardError): Finding {

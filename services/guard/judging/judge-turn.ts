@@ -1,4 +1,5 @@
 import { stopOfCall } from '#domain/kill-switch.ts';
+import { needsPreview } from '#domain/quantities.ts';
 import { hasEffect } from '#domain/tools.ts';
 import { judgeRisk } from '#domain/verdict.ts';
 import type { ProposedCall } from '#gen/steward/guard/v1/guard_service_pb.ts';
@@ -17,7 +18,8 @@ export function needsNobody(turn: Turn, calls: readonly ProposedCall[], catalogs
   return calls.every((call) => {
     const tool = turn.tools.get(call.tool);
     if (!tool) return true;
-    return catalogs.isKnown(tool.catalog) && !(tool.hasPreview && judgeRisk(tool).kind === 'ask');
+    const looked = judgeRisk(tool).kind === 'ask' || needsPreview(tool.quantities);
+    return catalogs.isKnown(tool.catalog) && !(tool.hasPreview && looked);
   });
 }
 

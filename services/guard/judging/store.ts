@@ -6,6 +6,7 @@ import { hasEffect, keptKeys } from '#domain/tools.ts';
 import { BUILT_IN_RULES } from '#domain/verdict.ts';
 import type { AuditEntry } from '#platform/database/audit.ts';
 import { type NewEvent, type NewStep, record } from '#platform/database/journal.ts';
+import { hold } from '#platform/database/quantities.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { digestOf } from '#platform/identity/canonical-json.ts';
 import { refusalAnswer } from '../answers.ts';
@@ -14,6 +15,7 @@ import { type RunRow, whyMayNotBegin } from '../runs.ts';
 import { type Baselines, pauseFor, reportAnomalies, watchTurn } from './anomalies.ts';
 import type { Turn } from './assess.ts';
 import type { JudgedCall } from './judge-turn.ts';
+import { spenderOf } from './limits.ts';
 
 /** Names the rules in force: recorded with every verdict. */
 export const POLICY_SET_HASH = digestOf(BUILT_IN_RULES);
@@ -68,6 +70,9 @@ export async function storeVerdicts(
     .insertInto('agent_run_tool_invocations')
     .values(stored.map((one) => invocationOf(run, turn, one)))
     .execute();
+  for (const { judged, id, begun } of stored) {
+    if (begun && judged.finding.verdict === 'allow') await hold(trx, spenderOf(run), id, judged.finding.spends);
+  }
   const asked = stored.filter((one) => one.approval !== null);
   if (asked.length > 0) {
     await trx
@@ -128,6 +133,7 @@ function invocationOf(run: RunRow, turn: Turn, { judged, id, tool: name, approva
     verdict_code: denied ? finding.code : null,
     verdict_reason: denied ? finding.reason : null,
     why: [...finding.why],
+    spends: denied || Object.keys(finding.spends).length === 0 ? null : JSON.stringify(finding.spends),
     policy_set_hash: POLICY_SET_HASH,
     resource_keys: keptKeys(judged.keys),
     has_effect: tool !== undefined && hasEffect(tool),

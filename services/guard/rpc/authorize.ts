@@ -16,6 +16,7 @@ import { digestOf } from '#platform/identity/canonical-json.ts';
 import type { VerifiedRunGrant } from '#platform/identity/grants.ts';
 import { mayUsersConfirm, readQuestion, standingOf } from '../deciding/questions.ts';
 import type { GuardDeps } from '../deps.ts';
+import { reserve } from '../judging/limits.ts';
 import { POLICY_SET_HASH } from '../judging/store.ts';
 import { assertMayBegin, assertNotStopped, isOutside, lockGrantedRun, type RunRow } from '../runs.ts';
 
@@ -50,12 +51,13 @@ export async function authorize(
     if (isOutside(run, grant, resourceKeysOf(tool.resourceKeys, args))) {
       throw new StewardError('RESOURCE_DENIED', 'The run was narrowed to other resources.');
     }
-    const approvedBy = await standingApproval(trx, run, call, tool);
+    const { by: approvedBy, tier } = await standingApproval(trx, run, call, tool);
     if (call.state !== 'judged' && call.state !== 'started' && call.state !== 'outcome_unknown') {
       throw new StewardError('WRONG_STATE', `Call ${call.call_id} has ended: ${call.state}.`, {
         details: { state: call.state },
       });
     }
+    await reserve(trx, run, call.call_id, call.spends ?? {}, tier);
     const attempt = call.attempts + 1;
     await markStarted(trx, call, attempt);
     const execution = await deps.executionGrants.sign({
@@ -158,7 +160,7 @@ function assertUnchanged(call: CallRow, tool: ToolDescriptor | undefined, curren
 }
 
 /**
- * Who lets the call run: `policy`, or the subject whose approval stands. The rules in force now say what is needed;
+ * Who lets the call run: `policy`, or the subject whose approval stands, and of which tier that is. The rules in force now say what is needed;
  * what was recorded when the call was judged can only ask for more.
  */
 async function standingApproval(
@@ -166,10 +168,10 @@ async function standingApproval(
   run: RunRow,
   call: CallRow,
   tool: ToolDescriptor,
-): Promise<string> {
+): Promise<{ readonly by: string; readonly tier: number }> {
   const now = judgeRisk(tool);
   if (now.kind === 'deny') throw new StewardError('POLICY_DENIED', now.reason, { details: { code: now.code } });
-  if (now.kind === 'allow' && call.verdict === 'allow') return 'policy';
+  if (now.kind === 'allow' && call.verdict === 'allow') return { by: 'policy', tier: 0 };
   const missing = (why: string): StewardError => new StewardError('APPROVAL_MISSING', `Call ${call.call_id}: ${why}`);
   if (call.approval_id === null) throw missing('it needs an approval now, and nobody was asked.');
   const question = await readQuestion(trx, call.approval_id);
@@ -201,7 +203,7 @@ async function standingApproval(
   if (!mayDecide(person, { actingUser: run.acting_user }, await mayUsersConfirm(trx))) {
     throw missing(`${decision.decided_by} may not approve it any more.`);
   }
-  return decision.decided_by;
+  return { by: decision.decided_by, tier: approval.tier };
 }
 
 async function markStarted(trx: Transaction<Database>, call: CallRow, attempts: number): Promise<void> {

@@ -104,7 +104,7 @@ test('a turn is judged call by call, and all of it is stored with the verdicts',
   expect(JSON.parse(steps[0]?.content.text).error).toEqual({
     code: 'TOOL_UNKNOWN',
     message: expect.stringContaining('read_note'),
-    tools: ['delete_note', 'read_note', 'send_note', 'write_note'],
+    tools: ['delete_note', 'pay_out', 'read_note', 'send_note', 'write_note'],
   });
 });
 

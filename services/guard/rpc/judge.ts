@@ -20,6 +20,7 @@ import type { VerifiedRunGrant } from '#platform/identity/grants.ts';
 import type { GuardDeps } from '../deps.ts';
 import type { Turn } from '../judging/assess.ts';
 import { type JudgedCall, judgeTurn, needsNobody, refuseStopped } from '../judging/judge-turn.ts';
+import { limitTurn } from '../judging/limits.ts';
 import { POLICY_SET_HASH, type Stored, storeVerdicts } from '../judging/store.ts';
 import { assertOpen, lockForTurn, type RunRow } from '../runs.ts';
 
@@ -99,7 +100,8 @@ async function store(
   judged: readonly JudgedCall[],
   how: { readonly begin: boolean; readonly spent: number },
 ): Promise<StoredTurn> {
-  const { stored, pause } = await storeVerdicts(trx, run, turn, judged, { ...how, baselines: deps.baselines });
+  const limited = await limitTurn(trx, run, turn, judged);
+  const { stored, pause } = await storeVerdicts(trx, run, turn, limited, { ...how, baselines: deps.baselines });
   const calls = await Promise.all(
     stored.map(async (one): Promise<MessageInitShape<typeof JudgedCallSchema>> => {
       const begun = one.begun ? { begun: await leaveOf(deps, run, one) } : {};

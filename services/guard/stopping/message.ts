@@ -7,7 +7,7 @@ import {
   type SwitchSchema,
   SwitchScope,
 } from '#gen/steward/guard/v1/kill_switch_service_pb.ts';
-import type { KillSwitchesTable } from '#platform/database/tables.ts';
+import type { KillSwitchesTable } from '#platform/database/governance-tables.ts';
 
 export type SwitchRow = Selectable<KillSwitchesTable>;
 

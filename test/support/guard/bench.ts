@@ -27,7 +27,7 @@ import { temporalDelivery } from '#services/guard/delivery.ts';
 import type { GuardDeps } from '#services/guard/deps.ts';
 import { createBaselines } from '#services/guard/judging/anomalies.ts';
 import { createPins } from '#services/guard/pins.ts';
-import { approvalService, guardService, killSwitchService } from '#services/guard/service.ts';
+import { approvalService, guardService, killSwitchService, limitService } from '#services/guard/service.ts';
 import { testIssuer, testKey } from '../identity.ts';
 import { keepLog } from '../rpc.ts';
 import { type StewardDatabase, stewardDatabase } from '../steward-database.ts';
@@ -138,7 +138,7 @@ export async function guardBench(
   };
   const server = await startServer({
     listen: '127.0.0.1:0',
-    services: [guardService(deps), approvalService(deps), killSwitchService(deps)],
+    services: [guardService(deps), approvalService(deps), killSwitchService(deps), limitService(deps)],
     verifier: issuer.verifier,
     log,
   });

@@ -48,6 +48,22 @@ export function deskTools(version = '1'): Tool[] {
       undo: async () => change('unwrite'),
     }),
     defineTool({
+      name: 'pay_out',
+      version,
+      description: 'Pays out.',
+      effect: 'transactional',
+      risk: 'cautious',
+      labels: ['writes'],
+      input: z.strictObject({ cents: z.int().min(0).max(1_000_000) }),
+      output: z.strictObject({ paid: z.int() }),
+      quantities: ['payout.cents=cents'],
+      execute: async (_ctx, { cents }) => ({
+        result: { paid: cents },
+        change: { summary: `pay ${cents}`, fields: [], quantities: { 'payout.cents': cents } },
+      }),
+      undo: async () => change('take back'),
+    }),
+    defineTool({
       name: 'delete_note',
       version,
       description: 'Deletes a note.',
@@ -57,7 +73,7 @@ export function deskTools(version = '1'): Tool[] {
       input: z.strictObject({ note_id: id }),
       output: done,
       resourceKeys: ['note/{note_id}'],
-      quantities: ['rows.deleted'],
+      quantities: ['rows.deleted=1'],
       preview: async (_ctx, { note_id }) => {
         if (note_id.startsWith('missing')) throw refuse('NOTE_NOT_FOUND', `There is no note ${note_id}.`);
         if (note_id.startsWith('secret')) throw forbid('NOT_PERMITTED', 'Not your note.');

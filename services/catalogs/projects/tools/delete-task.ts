@@ -15,7 +15,7 @@ export const deleteTask = defineTool({
   effect: 'transactional',
   risk: 'destructive',
   resourceKeys: ['task/{task_id}'],
-  quantities: ['rows.deleted'],
+  quantities: ['rows.deleted=1'],
   async preview(ctx, { task_id }) {
     const before = await requireTask(ctx, task_id);
     return { ...describe(before), fields: fieldChanges(`task/${before.id}`, fieldsOf(before), null) };
