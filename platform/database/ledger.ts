@@ -203,6 +203,8 @@ export async function settle(
   }
   const charged = attempt.state === 'charged' ? (attempt.settled ?? 0) : 0;
   const by = { reserved: attempt.state === 'reserved' ? -attempt.reserved : 0, settled: actual.cost - charged };
+  // In this order no account is below nothing in between.
+  if (charged > 0 && by.settled < 0) await refundMore(trx, tenant, attempt, by.settled);
   const { spent, moved } = await end(trx, attempt, by, {
     state: actual.usage === null && actual.cost === 0 ? 'released' : 'settled',
     settled_micro_usd: actual.cost,
@@ -213,7 +215,7 @@ export async function settle(
   });
   const overage = actual.cost > attempt.reserved;
   if (overage) await enter(trx, tenant, attempt, 'overage', actual.cost - attempt.reserved);
-  if (charged > 0) await refundMore(trx, tenant, attempt, by.settled);
+  if (charged > 0 && by.settled > 0) await refundMore(trx, tenant, attempt, by.settled);
   return { costMicroUsd: actual.cost, overage, first: true, spent, moved };
 }
 

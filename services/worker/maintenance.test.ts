@@ -6,6 +6,8 @@ import { workflowIdOf } from '#domain/ids.ts';
 import type { MaintenanceJob } from '#domain/ports/maintenance-activities.ts';
 import type { CatalogPort } from '#domain/ports/services.ts';
 import { RUN_WORKFLOW } from '#domain/run-workflow.ts';
+import { startQueued } from '#platform/database/admission.ts';
+import { withTenant } from '#platform/database/tenant.ts';
 import { connectTemporal, type Temporal } from '#platform/temporal/client.ts';
 import { activityEnvironment } from '#test/support/activities.ts';
 import { keepLog } from '#test/support/rpc.ts';
@@ -157,6 +159,37 @@ test('a run whose start was lost is started, and one that is queued gets a free 
     expect(await run.row()).toMatchObject({ status: 'pending', workflow_started_at: expect.any(Date) });
   }
   expect((await pass('sweep')).counts).toMatchObject({ restarted: 0, promoted: 0 });
+});
+
+test('runs queued over the daily cap are started after midnight, the oldest first, also where who freed the slot has died', async () => {
+  const tenant = await bench.database.tenant({ max_runs_per_day: 2, max_concurrent_runs: 5 });
+  const yesterday = new Date(Date.now() - 24 * 3_600_000);
+  for (let nth = 0; nth < 2; nth += 1) {
+    await bench.run({ tenant, columns: { status: 'completed', admitted_at: yesterday, closed_at: yesterday } });
+  }
+  const waits = { status: 'queued', workflow_started_at: null, admitted_at: null, waits_until: new Date() };
+  const queued: SeededRun[] = [];
+  for (const minutes of [3, 2, 1]) {
+    const created_at = new Date(Date.now() - minutes * 60_000);
+    queued.push(await bench.run({ tenant, columns: { ...waits, created_at } }));
+  }
+  // As a process that is killed between its commit and the delivery leaves it.
+  await withTenant(bench.db, tenant, (trx) => startQueued(trx, tenant));
+  const statuses = () => Promise.all(queued.map(async (run) => (await run.row()).status as string));
+  expect(await statuses()).toEqual(['pending', 'pending', 'queued']);
+  expect((await pass('outbox')).counts).toEqual({ delivered: 2, failed: 0 });
+  for (const run of queued.slice(0, 2)) {
+    const { status } = await temporal.client.workflow.getHandle(workflowIdOf(run.ref.run)).describe();
+    expect(status.name).toBe('RUNNING');
+  }
+  // The third one has its day, too: this one is used up again.
+  expect((await pass('sweep')).counts).toMatchObject({ promoted: 0 });
+  await bench.database.query(
+    'update steward.agent_runs set admitted_at = $2 where tenant = $1 and admitted_at is not null',
+    [tenant, yesterday],
+  );
+  expect((await pass('sweep')).counts).toMatchObject({ promoted: 1 });
+  expect(await statuses()).toEqual(['pending', 'pending', 'pending']);
 });
 
 test('what is owed is delivered, tenant by tenant', async () => {

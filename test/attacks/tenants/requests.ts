@@ -19,7 +19,8 @@ function filled(schema: DescMessage, values: Values, depth: number): Message {
   for (const member of schema.members) {
     if (member.kind === 'oneof') {
       const field = member.fields[0];
-      if (field) message[member.localName] = { case: field.localName, value: one(field, values, depth) };
+      const value = field && one(field, values, depth);
+      if (field && value !== undefined) message[member.localName] = { case: field.localName, value };
     } else if (member.fieldKind === 'list') {
       message[member.localName] = listOf(member, values, depth);
     } else if (member.fieldKind === 'map') {
@@ -44,7 +45,8 @@ function one(field: DescField, values: Values, depth: number): unknown {
   const named = values[field.localName];
   switch (field.fieldKind) {
     case 'message':
-      if (named !== undefined) return named;
+      // A name may stand for a word in one request and for a message in another.
+      if (typeof named === 'object') return named;
       // Bounds of time and amounts of money narrow what is shown: left out, all of it would be.
       return field.message.typeName.startsWith('google.protobuf.')
         ? undefined
