@@ -1,6 +1,7 @@
 import { type MessageShape, toJson } from '@bufbuild/protobuf';
 import { durationMs } from '@bufbuild/protobuf/wkt';
 import type { JsonObject, JsonValue } from '#domain/json.ts';
+import { needsPreview, parseQuantity } from '#domain/quantities.ts';
 import type { DataLabel, EffectClass, Risk, ToolDescriptor } from '#domain/tools.ts';
 import {
   EffectClass as ProtoEffect,
@@ -63,11 +64,16 @@ export function readDescriptor(catalog: string, wire: Described): ReadDescriptor
     ['sensitive_fields', wire.sensitiveFields],
     ['redacted_fields', wire.redactedFields],
     ['permissions', wire.permissions],
-    ['quantities', wire.quantities],
   ] as const) {
     const fine = names.length <= MOST_NAMES && names.every((name) => NAME.test(name));
     that(fine, `${field} must be at most ${MOST_NAMES} names of letters, digits and _ . : -`);
   }
+  const { quantities } = wire;
+  that(
+    quantities.length <= MOST_NAMES && quantities.every((one) => parseQuantity(one) !== null),
+    'quantities must be such as refund.cents, rows.deleted=1, payout.cents=amount_cents, emails=count(to)',
+  );
+  that(wire.hasPreview || !needsPreview(quantities), 'a quantity that only its preview can tell needs a preview');
   const keys = wire.resourceKeys;
   that(
     keys.length <= MOST_NAMES && keys.every((key) => RESOURCE_KEY.test(key)),

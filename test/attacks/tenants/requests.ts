@@ -1,4 +1,4 @@
-import { create, type DescField, type DescMessage, type Message, toBinary } from '@bufbuild/protobuf';
+import { create, type DescField, type DescMessage, type Message, ScalarType, toBinary } from '@bufbuild/protobuf';
 
 /** What is put into a field of this name: the victim's own values. Names are those of the protos, in camel case. */
 export type Values = Readonly<Record<string, unknown>>;
@@ -19,7 +19,7 @@ function filled(schema: DescMessage, values: Values, depth: number): Message {
   for (const member of schema.members) {
     if (member.kind === 'oneof') {
       const field = member.fields[0];
-      const value = field && one(field, values, depth);
+      const value = field && (one(field, values, depth) ?? zero(field));
       if (field && value !== undefined) message[member.localName] = { case: field.localName, value };
     } else if (member.fieldKind === 'list') {
       message[member.localName] = listOf(member, values, depth);
@@ -52,10 +52,29 @@ function one(field: DescField, values: Values, depth: number): unknown {
         ? undefined
         : filled(field.message, values, depth + 1);
     case 'enum':
-      return named ?? 0;
+      return typeof named === 'number' ? named : 0;
     case 'scalar':
-      return named ?? undefined;
+      // Names come again with another type: only what fits is put in.
+      return typeof named === typeof zero(field) ? named : undefined;
     default:
       return undefined;
+  }
+}
+
+/** The value a scalar field has when it is not set; undefined for others. */
+function zero(field: DescField): unknown {
+  if (field.fieldKind !== 'scalar') return undefined;
+  switch (field.scalar) {
+    case ScalarType.STRING:
+      return '';
+    case ScalarType.BOOL:
+      return false;
+    case ScalarType.BYTES:
+      return new Uint8Array();
+    case ScalarType.INT64:
+    case ScalarType.UINT64:
+      return 0n;
+    default:
+      return 0;
   }
 }

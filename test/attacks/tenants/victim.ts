@@ -114,6 +114,8 @@ export async function makeVictim(test: TestStack): Promise<Victim> {
     textDeltas: true,
     workflowId: `run/${waiting}`,
     callIds: ['1.0'],
+    from: timestampFromDate(new Date(Date.now() - 3_600_000)),
+    to: timestampFromDate(new Date(Date.now() + 3_600_000)),
     createdAfter: timestampFromDate(new Date(Date.now() - 3_600_000)),
     createdBefore: timestampFromDate(new Date(Date.now() + 3_600_000)),
   };

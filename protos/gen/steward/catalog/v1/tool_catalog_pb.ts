@@ -110,7 +110,8 @@ export type ToolDescriptor = Message<"steward.catalog.v1.ToolDescriptor"> & {
   permissions: string[];
 
   /**
-   * Names of the quantities the tool spends, with their units: `emails`, `rows.deleted`, `refund.cents`.
+   * What the tool spends, by name with unit, and how much of it: `refund.cents` (its preview says it), `rows.deleted=1`,
+   * `payout.cents=amount_cents` (a whole number among the arguments), `emails=count(to)` (a list among them).
    *
    * @generated from field: repeated string quantities = 16;
    */
