@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addAgent } from './commands/agent.ts';
 import { addApproval } from './commands/approval.ts';
+import { addAudit } from './commands/audit.ts';
 import { addBudget } from './commands/budget.ts';
 import { addIncident } from './commands/incident.ts';
 import { addInvestigate } from './commands/investigate.ts';
@@ -48,6 +49,7 @@ export function createProgram(): Command {
   addAgent(program);
   addTool(program);
   addBudget(program);
+  addAudit(program);
   addInvestigate(program);
   addIncident(program);
   addLimit(program);

@@ -2,6 +2,7 @@ import type { DescMessage, DescService, MessageShape } from '@bufbuild/protobuf'
 import { StewardError } from '#domain/errors.ts';
 import { AdminService } from '#gen/steward/admin/v1/admin_service_pb.ts';
 import { InvestigationService } from '#gen/steward/admin/v1/investigation_service_pb.ts';
+import { AuditService } from '#gen/steward/audit/v1/audit_service_pb.ts';
 import { BudgetService } from '#gen/steward/budget/v1/budget_service_pb.ts';
 import { ApprovalService } from '#gen/steward/guard/v1/approval_service_pb.ts';
 import { KillSwitchService } from '#gen/steward/guard/v1/kill_switch_service_pb.ts';
@@ -47,6 +48,10 @@ export class Session {
 
   get limits(): Client<typeof LimitService> {
     return this.#client(LimitService, 'guard');
+  }
+
+  get audit(): Client<typeof AuditService> {
+    return this.#client(AuditService, 'run-api');
   }
 
   get incidents(): Client<typeof IncidentService> {

@@ -116,7 +116,15 @@ export const zones: readonly Zone[] = [
   },
   {
     files: /^(cli)\//,
-    own: ['$1', 'client', 'protos/gen', 'platform/grpc', 'domain/errors.ts', 'platform/identity/incident-bundles.ts'],
+    own: [
+      '$1',
+      'client',
+      'protos/gen',
+      'platform/grpc',
+      'domain/errors.ts',
+      'platform/identity/incident-bundles.ts',
+      'platform/audit',
+    ],
     ownTypes: ['domain'],
     packages: null,
     withoutPackages: ['pg', 'kysely', '@temporalio', '@anthropic-ai'],

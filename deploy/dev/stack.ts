@@ -183,6 +183,8 @@ async function bringUp(
     'run-api': {
       ...temporalEnv,
       STEWARD_RUN_GRANT_KEY_FILE: secrets.runGrants.privatePath,
+      STEWARD_AUDIT_JWKS: secrets.audit.jwksPath,
+      STEWARD_AUDIT_ANCHORS: join(paths.home, 'audit-anchors'),
       ...(temporal.uiUrl === undefined ? {} : { STEWARD_TEMPORAL_UI: temporal.uiUrl }),
     },
     worker: {

@@ -1,4 +1,6 @@
+import type { JSONWebKeySet } from 'jose';
 import type { Kysely } from 'kysely';
+import type { AnchorStore } from '#platform/audit/anchors.ts';
 import type { KnownModel } from '#platform/config/agent-definition.ts';
 import type { Notifier } from '#platform/database/notify.ts';
 import type { Database } from '#platform/database/tables.ts';
@@ -26,5 +28,7 @@ export interface RunApiDeps {
   readonly knownModels: readonly KnownModel[];
   /** Address of a workflow in Temporal's Web UI; empty where none is configured. */
   readonly temporalUi: (workflowId: string) => string;
+  /** Signed heads of the audit log; null where it is not told where they are. */
+  readonly anchors: { readonly store: Pick<AnchorStore, 'read'>; readonly keys: JSONWebKeySet } | null;
   readonly log: Log;
 }

@@ -1,5 +1,7 @@
+import { readFile } from 'node:fs/promises';
 import { sql } from 'kysely';
 import { z } from 'zod';
+import { anchorDirectory, parseKeySet } from '#platform/audit/anchors.ts';
 import { parseCatalogs } from '#platform/config/catalogs.ts';
 import { type readConfig, required, serviceVariables, urlOf } from '#platform/config/service.ts';
 import { connect } from '#platform/database/connect.ts';
@@ -16,6 +18,7 @@ import { MODELS } from '#platform/llm/models.ts';
 import { createLog } from '#platform/telemetry/log.ts';
 import { connectTemporal } from '#platform/temporal/client.ts';
 import { createDeliveries, type Deliveries } from '#platform/temporal/deliveries.ts';
+import { auditService } from './auditing/service.ts';
 import { budgetService } from './budget/service.ts';
 import { openCatalogs } from './catalogs.ts';
 import type { RunApiDeps } from './deps.ts';
@@ -36,6 +39,9 @@ export const runApiVariables = {
   TEMPORAL_NAMESPACE: required('the Temporal namespace'),
   /** Temporal Cloud's API key; turns TLS on. A secret. */
   TEMPORAL_API_KEY: z.string().optional(),
+  /** Where the worker puts signed heads of the audit log, and a file with the public keys (JWKS) they are checked with. */
+  STEWARD_AUDIT_ANCHORS: z.string().optional(),
+  STEWARD_AUDIT_JWKS: z.string().optional(),
   /** Base address of Temporal's Web UI, for links; without it there are none. */
   STEWARD_TEMPORAL_UI: urlOf(['http', 'https'], "the base address of Temporal's Web UI").optional(),
 } as const;
@@ -61,6 +67,7 @@ const GRACE_MS = 10_000;
 export async function startRunApi(config: RunApiConfig, wrap: RunApiWrap = {}): Promise<RunningRunApi> {
   const log = createLog('run-api', config.STEWARD_LOG_LEVEL);
   const key = await readPrivateKey(config.STEWARD_RUN_GRANT_KEY_FILE);
+  const anchors = await openAnchors(config);
   const addresses = parseCatalogs(config.STEWARD_CATALOGS);
   const database = connect<Database>(config.DATABASE_URL, { name: 'steward-run-api', max: 20 });
   const { db } = database;
@@ -86,6 +93,7 @@ export async function startRunApi(config: RunApiConfig, wrap: RunApiWrap = {}): 
     notifier: wake,
     catalogs,
     knownModels: MODELS,
+    anchors,
     temporalUi: temporalUi(config.STEWARD_TEMPORAL_UI, config.TEMPORAL_NAMESPACE),
     log,
   };
@@ -102,6 +110,7 @@ export async function startRunApi(config: RunApiConfig, wrap: RunApiWrap = {}): 
       services: [
         runService(deps),
         adminService(deps),
+        auditService(deps),
         budgetService(deps),
         investigationService(deps),
         incidentService(deps),
@@ -135,4 +144,10 @@ function temporalUi(base: string | undefined, namespace: string): (workflowId: s
   if (base === undefined) return () => '';
   const root = `${base.replace(/\/+$/, '')}/namespaces/${encodeURIComponent(namespace)}/workflows`;
   return (workflowId) => `${root}/${encodeURIComponent(workflowId)}`;
+}
+
+async function openAnchors(config: RunApiConfig): Promise<RunApiDeps['anchors']> {
+  const { STEWARD_AUDIT_ANCHORS: directory, STEWARD_AUDIT_JWKS: jwks } = config;
+  if (directory === undefined || jwks === undefined) return null;
+  return { store: anchorDirectory(directory), keys: parseKeySet(await readFile(jwks, 'utf8')) };
 }
