@@ -15,8 +15,8 @@ export const MODEL_CALL_MS = 10 * 60_000;
 /** An attempt that has not settled so long after its start is dead: the sweeper charges it at its reservation. */
 export const ATTEMPT_DEAD_AFTER_MS = MODEL_CALL_MS + 60_000;
 
-/** A model call is made to wait for its user's many others so long at most. */
-const LONGEST_THROTTLE_MS = 3 * 60_000;
+/** A model call waits for its user's many others so long at most: with a whole model call it stays within the activity. */
+const LONGEST_THROTTLE_MS = 75_000;
 
 /** More calls of one turn the guard does not judge. */
 const MOST_PROPOSALS = 50;
