@@ -37,6 +37,10 @@ export interface Delivery {
   idle(): Promise<void>;
 }
 
+/** People see a question as it is committed, a moment before its run comes to wait for the answer. */
+const ASKING_MS = 2_000;
+const ASK_AGAIN_MS = 200;
+
 export function temporalDelivery(deps: {
   readonly db: Kysely<Database>;
   readonly temporal: Temporal;
@@ -81,25 +85,34 @@ export function temporalDelivery(deps: {
 
     async update(owed, deadline) {
       const handle = deps.temporal.client.workflow.getHandle(workflowIdOf(owed.run));
-      let applied: boolean;
-      try {
-        const result = await deps.temporal.within(deadline, () =>
-          handle.executeUpdate<DecideApprovalResult, [DecideApprovalSignal]>(DECIDE_APPROVAL, {
-            args: [owed.signal],
-            // A repeat of the same answer gets the first one's outcome.
-            updateId: owed.decision,
-          }),
-        );
-        applied = result.applied;
-      } catch (error) {
-        if (error instanceof WorkflowUpdateFailedError) {
-          deps.log.debug({ run: owed.run, err: textOfTemporal(error) }, 'the run does not wait for this answer');
-          return false;
+      const asksUntil = Math.min(Date.now() + ASKING_MS, deadline.getTime());
+      const tell = async (): Promise<boolean> => {
+        try {
+          const result = await deps.temporal.within(deadline, () =>
+            handle.executeUpdate<DecideApprovalResult, [DecideApprovalSignal]>(DECIDE_APPROVAL, {
+              args: [owed.signal],
+              // A repeat of the same answer gets the first one's outcome.
+              updateId: owed.decision,
+            }),
+          );
+          return result.applied;
+        } catch (error) {
+          if (error instanceof WorkflowUpdateFailedError) {
+            deps.log.debug({ run: owed.run, err: textOfTemporal(error) }, 'the run does not wait for this answer');
+            return false;
+          }
+          if (Date.now() < deadline.getTime()) throw fromTemporal(error);
+          throw new StewardError(
+            'DEADLINE',
+            'The answer is recorded, and the run has not taken it over yet. It will.',
+            { cause: error },
+          );
         }
-        if (Date.now() < deadline.getTime()) throw fromTemporal(error);
-        throw new StewardError('DEADLINE', 'The answer is recorded, and the run has not taken it over yet. It will.', {
-          cause: error,
-        });
+      };
+      let applied = await tell();
+      while (!applied && Date.now() < asksUntil) {
+        await sleep(ASK_AGAIN_MS);
+        applied = await tell();
       }
       if (applied && owed.outbox !== null) {
         const row = { id: owed.outbox, kind: 'decide_approval', run_id: owed.run, payload: {}, attempts: 0 } as const;

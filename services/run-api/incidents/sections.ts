@@ -29,8 +29,8 @@ const SECTIONS: readonly Section[] = [
 ];
 const PAGE = 200;
 
-/** A bearer grant: whoever reads the bundle must not be able to act with it. */
-const SECRET = ['run_grant'];
+/** A bearer grant, with which its reader could act; and what would make references to erased people guessable. */
+const SECRET = ['run_grant', 'salt'];
 
 /** Lines of all sections, a page at a time, each page in a transaction of its own. */
 export async function* linesOf(
