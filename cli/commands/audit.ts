@@ -14,7 +14,7 @@ import { EXIT } from '../exit-codes.ts';
 import { moment, whole } from '../input.ts';
 import { AUDIT_CSV_HEAD, auditCsv, auditTable } from '../render/audit.ts';
 import { visible } from '../render/text.ts';
-import { print } from '../terminal.ts';
+import { canAsk, confirm, print } from '../terminal.ts';
 
 const LONGEST_MS = 60 * 60_000;
 
@@ -27,6 +27,31 @@ export function addAudit(program: Command): void {
   addSearch(audit);
   addExport(audit);
   addVerify(audit);
+  audit
+    .command('erase')
+    .summary('erase a person from the log')
+    .description(
+      'Empties what names or quotes a person: entries by them, about runs for them, or with their name in the data. The ' +
+        'chain stays whole. It cannot be undone.',
+    )
+    .argument('<subject>', 'whom, as tokens name them')
+    .requiredOption('--reason <text>', 'why, for the record; must not name them')
+    .option('--yes', 'do not ask')
+    .action(
+      action<{ readonly reason: string; readonly yes?: true }>(async (session, { reason, yes }, [subject = '']) => {
+        if (yes !== true && !(canAsk() && (await confirm(`Erase ${visible(subject)} for good?`)))) {
+          throw new StewardError('INVALID_REQUEST', 'Nothing was erased. Add --yes once you are sure.');
+        }
+        let [entries, more] = [0n, true];
+        // Each call takes up to two million entries.
+        for (let calls = 0; more && calls < 100; calls += 1) {
+          const answer = await session.audit.eraseAudit({ subject, reason }, { deadlineMs: LONGEST_MS });
+          [entries, more] = [entries + answer.entries, answer.more];
+        }
+        print(session.json ? [documentText({ entries: String(entries) })] : [`${entries} entries emptied.`]);
+        return undefined;
+      }),
+    );
 }
 
 interface SearchOptions {

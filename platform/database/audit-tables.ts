@@ -44,4 +44,5 @@ export interface AuditHeadsTable {
   sealed_below: Generated<string>;
   anchored_number: Generated<number>;
   anchored_at: AtOrNull;
+  pruned_number: Generated<number>;
 }

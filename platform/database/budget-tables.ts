@@ -61,6 +61,7 @@ export interface TiersTable {
   max_concurrent_runs: number | null;
   max_runs_per_day: number | null;
   user_month_micro_usd: number | null;
+  audit_days: Generated<number>;
 }
 
 export interface UserLimitsTable {

@@ -24,6 +24,14 @@ export interface Log {
   error(fields: object, message: string): void;
 }
 
+/** A call that was refused for who its caller is. */
+export interface RefusedCall {
+  readonly tenant: string;
+  readonly subject: string;
+  readonly method: string;
+  readonly code: 'ROLE_MISSING' | 'TENANT_MISMATCH' | 'NOT_PERMITTED';
+}
+
 /** What all calls of one server share. */
 export interface CallSettings {
   readonly verifier: Verifier;
@@ -31,6 +39,8 @@ export interface CallSettings {
   readonly maxMessageBytes: number;
   /** Aborted when the server stops: ends streams, which would otherwise outlast any grace. */
   readonly stopping: AbortSignal;
+  /** Told of calls that were refused for who their caller is, where its tenant is known. */
+  readonly onRefused?: ((refused: RefusedCall) => void) | undefined;
   /** Work that must end before the server counts as stopped. */
   readonly running: Set<Promise<unknown>>;
 }
@@ -55,9 +65,16 @@ function deadlineOf(context: NiceContext, stream: boolean): Date {
   return new Date(Number.isFinite(asked) ? Math.min(asked, now + LONGEST_MS) : byDefault);
 }
 
-async function admit(method: BoundMethod, name: string, context: NiceContext, verifier: Verifier): Promise<Principal> {
+async function admit(
+  method: BoundMethod,
+  name: string,
+  context: NiceContext,
+  verifier: Verifier,
+  known: (principal: Principal) => void,
+): Promise<Principal> {
   if (method.access === 'open') return ANONYMOUS;
   const principal = await verifier.verify(bearerOf(firstText(context, 'authorization')));
+  known(principal);
   if (!method.access.some((role) => principal.roles.includes(role))) {
     const needs = method.access.join(', ');
     const has = principal.roles.join(', ') || 'none';
@@ -167,7 +184,10 @@ class ServedCall {
   }
 
   async #open(bytes: Uint8Array): Promise<readonly [CallContext, ReturnType<typeof decode>]> {
-    this.#principal = await this.#within(admit(this.#method, this.#name, this.#nice, this.#settings.verifier));
+    const known = (principal: Principal): void => {
+      this.#principal = principal;
+    };
+    await this.#within(admit(this.#method, this.#name, this.#nice, this.#settings.verifier, known));
     const request = readRequest(this.#method, bytes);
     this.#work.tenant = this.#principal.tenant;
     noteNamed(this.#work, request);
@@ -225,6 +245,11 @@ class ServedCall {
     const aborted = this.#abort.signal.aborted && !isStewardError(thrown);
     const error = toStewardError(aborted ? this.#abort.signal.reason : thrown);
     this.#failure = error.code;
+    const { code } = error;
+    if (code === 'ROLE_MISSING' || code === 'TENANT_MISMATCH' || code === 'NOT_PERMITTED') {
+      const { tenant, subject } = this.#principal;
+      if (tenant !== '') this.#settings.onRefused?.({ tenant, subject, method: this.#name, code });
+    }
     const fields = { ...idsOf(this.#work), code: error.code, err: error.cause ?? error };
     if (error.code === 'INTERNAL') this.#settings.log.error(fields, 'call failed');
     else if (error.cause !== undefined) this.#settings.log.warn(fields, 'call refused');

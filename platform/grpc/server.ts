@@ -3,7 +3,7 @@ import { createServer } from 'nice-grpc';
 import { StewardError } from '#domain/errors.ts';
 import type { Verifier } from '#platform/identity/principal.ts';
 import type { BoundService } from './bind.ts';
-import { type CallSettings, type Log, serveStream, serveUnary } from './call.ts';
+import { type CallSettings, type Log, type RefusedCall, serveStream, serveUnary } from './call.ts';
 import { toRawDefinition } from './definition.ts';
 import { healthService } from './health.ts';
 import { interceptCalls } from './intercept.ts';
@@ -22,6 +22,8 @@ export interface ServerOptions {
   readonly reflection?: boolean;
   /** Bytes of one message, in either direction. Default 1 MiB. */
   readonly maxMessageBytes?: number;
+  /** Told of calls that were refused for who their caller is; must not throw. */
+  readonly onRefused?: (refused: RefusedCall) => void;
   /** Whether calls can be served now; asked by probes, and given 2 s. Default: always. */
   readonly health?: () => boolean | Promise<boolean>;
 }
@@ -74,6 +76,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     log: options.log,
     maxMessageBytes,
     stopping: stopping.signal,
+    onRefused: options.onRefused,
     running: new Set(),
   };
   const grpcOptions: GrpcOptions = {

@@ -10,6 +10,7 @@ import {
 } from '#platform/config/service.ts';
 import { connect } from '#platform/database/connect.ts';
 import { notifier } from '#platform/database/notify.ts';
+import { refusalLog } from '#platform/database/refusals.ts';
 import { withSwitches } from '#platform/database/switches.ts';
 import type { Database } from '#platform/database/tables.ts';
 import type { BoundService } from '#platform/grpc/bind.ts';
@@ -110,6 +111,7 @@ export async function startGuard(config: GuardConfig, wrap: GuardWrap = {}): Pro
   try {
     const server = await startServer({
       listen: config.STEWARD_LISTEN,
+      onRefused: refusalLog(db, log),
       services: [guardService(deps), approvalService(deps), killSwitchService(deps), limitService(deps)].map(
         wrap.service ?? ((service) => service),
       ),

@@ -6,6 +6,7 @@ import { parseCatalogs } from '#platform/config/catalogs.ts';
 import { type readConfig, required, serviceVariables, urlOf } from '#platform/config/service.ts';
 import { connect } from '#platform/database/connect.ts';
 import { notifier } from '#platform/database/notify.ts';
+import { refusalLog } from '#platform/database/refusals.ts';
 import type { Database } from '#platform/database/tables.ts';
 import type { BoundService } from '#platform/grpc/bind.ts';
 import { startServer } from '#platform/grpc/server.ts';
@@ -107,6 +108,7 @@ export async function startRunApi(config: RunApiConfig, wrap: RunApiWrap = {}): 
   try {
     const server = await startServer({
       listen: config.STEWARD_LISTEN,
+      onRefused: refusalLog(db, log),
       services: [
         runService(deps),
         adminService(deps),

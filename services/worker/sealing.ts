@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Kysely } from 'kysely';
 import { type AnchorStore, anchorDirectory } from '#platform/audit/anchors.ts';
+import { pruneTenant } from '#platform/database/audit-retention.ts';
 import { anchorTenant, sealTenant } from '#platform/database/audit-sealer.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { listTenants } from '#platform/database/tenant.ts';
@@ -12,6 +13,8 @@ const PAUSE_MS = 300;
 const BATCHES = 10;
 /** Heads are looked at each so many rounds where nothing was sealed. */
 const ANCHOR_ROUNDS = 20;
+/** What has outlived its tier is looked for each so many rounds: about every five minutes. */
+const PRUNE_ROUNDS = 1_000;
 /** What stands unsealed longer is told. */
 const LATE_MS = 5_000;
 
@@ -68,6 +71,8 @@ async function sealOne(deps: SealingDeps, tenant: string, round: number): Promis
     }
     if (deps.anchors && (any || round % ANCHOR_ROUNDS === 0))
       await anchorTenant({ db: deps.db, ...deps.anchors }, tenant);
+    // Nothing is let go of without a signed statement elsewhere.
+    if (deps.anchors && round % PRUNE_ROUNDS === 0) await pruneTenant({ db: deps.db, ...deps.anchors }, tenant);
   } catch (error) {
     deps.log.warn({ tenant, err: error }, "a tenant's audit log is sealed later");
   }

@@ -156,11 +156,11 @@ test('alarms are listed and acknowledged once; a forecast says by what it was ma
   expect(await budget.getForecast({})).toMatchObject({ basisDays: 7, forecastMicroUsd: 0n });
   const scope = { case: 'tenant', value: { tier: 'pro' } } as const;
   for (const call of [
-    as(tenant, ['operator']).setLimits({ scope }),
-    as(tenant, ['operator']).topUp({ requestId: 'x', level: Level.TENANT_MONTH, addMicroUsd: 1n }),
-    as(tenant, ['auditor']).acknowledgeAlarm({ id }),
-    as(tenant, ['user']).getBudget({}),
+    () => as(tenant, ['operator']).setLimits({ scope }),
+    () => as(tenant, ['operator']).topUp({ requestId: 'x', level: Level.TENANT_MONTH, addMicroUsd: 1n }),
+    () => as(tenant, ['auditor']).acknowledgeAlarm({ id }),
+    () => as(tenant, ['user']).getBudget({}),
   ]) {
-    expect((await stewardErrorOf(call)).code).toBe('ROLE_MISSING');
+    expect((await stewardErrorOf(call())).code).toBe('ROLE_MISSING');
   }
 });

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file steward/audit/v1/audit_service.proto.
  */
 export const file_steward_audit_v1_audit_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRzdGV3YXJkL2F1ZGl0L3YxL2F1ZGl0X3NlcnZpY2UucHJvdG8SEHN0ZXdhcmQuYXVkaXQudjEiygEKElNlYXJjaEF1ZGl0UmVxdWVzdBIOCgZydW5faWQYASABKAkSDQoFYWN0b3IYAiABKAkSDAoEdG9vbBgDIAEoCRIOCgZhY3Rpb24YBCABKAkSKAoEZnJvbRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJgoCdG8YBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXBhZ2Vfc2l6ZRgHIAEoBRISCgpwYWdlX3Rva2VuGAggASgJIl0KE1NlYXJjaEF1ZGl0UmVzcG9uc2USLQoHZW50cmllcxgBIAMoCzIcLnN0ZXdhcmQuYXVkaXQudjEuQXVkaXRFbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiyQEKCkF1ZGl0RW50cnkSDgoGbnVtYmVyGAEgASgDEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVhY3RvchgDIAEoCRIOCgZhY3Rpb24YBCABKAkSDgoGcnVuX2lkGAUgASgJEg8KB2NhbGxfaWQYBiABKAkSDAoEdG9vbBgHIAEoCRIOCgZkaWdlc3QYCCABKAkSEQoJZGF0YV9qc29uGAkgASgJEhIKCmVudHJ5X2pzb24YCiABKAkiFAoSRXhwb3J0QXVkaXRSZXF1ZXN0IiQKE0V4cG9ydEF1ZGl0UmVzcG9uc2USDQoFbGluZXMYASADKAkiFAoSVmVyaWZ5QXVkaXRSZXF1ZXN0IqwBChNWZXJpZnlBdWRpdFJlc3BvbnNlEg8KB2VudHJpZXMYASABKAMSDAoEbGFzdBgCIAEoAxIQCghhbmNob3JlZBgDIAEoAxIVCg1hbmNob3JzX2tub3duGAQgASgIEg4KBnBydW5lZBgFIAEoAxIOCgZlcmFzZWQYBiABKAMSLQoGZGFtYWdlGAcgAygLMh0uc3Rld2FyZC5hdWRpdC52MS5BdWRpdERhbWFnZSI8CgtBdWRpdERhbWFnZRINCgVjbGFzcxgBIAEoCRIOCgZudW1iZXIYAiABKAMSDgoGZGV0YWlsGAMgASgJMqQCCgxBdWRpdFNlcnZpY2USWgoLU2VhcmNoQXVkaXQSJC5zdGV3YXJkLmF1ZGl0LnYxLlNlYXJjaEF1ZGl0UmVxdWVzdBolLnN0ZXdhcmQuYXVkaXQudjEuU2VhcmNoQXVkaXRSZXNwb25zZRJcCgtFeHBvcnRBdWRpdBIkLnN0ZXdhcmQuYXVkaXQudjEuRXhwb3J0QXVkaXRSZXF1ZXN0GiUuc3Rld2FyZC5hdWRpdC52MS5FeHBvcnRBdWRpdFJlc3BvbnNlMAESWgoLVmVyaWZ5QXVkaXQSJC5zdGV3YXJkLmF1ZGl0LnYxLlZlcmlmeUF1ZGl0UmVxdWVzdBolLnN0ZXdhcmQuYXVkaXQudjEuVmVyaWZ5QXVkaXRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("CiRzdGV3YXJkL2F1ZGl0L3YxL2F1ZGl0X3NlcnZpY2UucHJvdG8SEHN0ZXdhcmQuYXVkaXQudjEiygEKElNlYXJjaEF1ZGl0UmVxdWVzdBIOCgZydW5faWQYASABKAkSDQoFYWN0b3IYAiABKAkSDAoEdG9vbBgDIAEoCRIOCgZhY3Rpb24YBCABKAkSKAoEZnJvbRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJgoCdG8YBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXBhZ2Vfc2l6ZRgHIAEoBRISCgpwYWdlX3Rva2VuGAggASgJIl0KE1NlYXJjaEF1ZGl0UmVzcG9uc2USLQoHZW50cmllcxgBIAMoCzIcLnN0ZXdhcmQuYXVkaXQudjEuQXVkaXRFbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiyQEKCkF1ZGl0RW50cnkSDgoGbnVtYmVyGAEgASgDEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVhY3RvchgDIAEoCRIOCgZhY3Rpb24YBCABKAkSDgoGcnVuX2lkGAUgASgJEg8KB2NhbGxfaWQYBiABKAkSDAoEdG9vbBgHIAEoCRIOCgZkaWdlc3QYCCABKAkSEQoJZGF0YV9qc29uGAkgASgJEhIKCmVudHJ5X2pzb24YCiABKAkiFAoSRXhwb3J0QXVkaXRSZXF1ZXN0IiQKE0V4cG9ydEF1ZGl0UmVzcG9uc2USDQoFbGluZXMYASADKAkiFAoSVmVyaWZ5QXVkaXRSZXF1ZXN0IqwBChNWZXJpZnlBdWRpdFJlc3BvbnNlEg8KB2VudHJpZXMYASABKAMSDAoEbGFzdBgCIAEoAxIQCghhbmNob3JlZBgDIAEoAxIVCg1hbmNob3JzX2tub3duGAQgASgIEg4KBnBydW5lZBgFIAEoAxIOCgZlcmFzZWQYBiABKAMSLQoGZGFtYWdlGAcgAygLMh0uc3Rld2FyZC5hdWRpdC52MS5BdWRpdERhbWFnZSI8CgtBdWRpdERhbWFnZRINCgVjbGFzcxgBIAEoCRIOCgZudW1iZXIYAiABKAMSDgoGZGV0YWlsGAMgASgJIjQKEUVyYXNlQXVkaXRSZXF1ZXN0Eg8KB3N1YmplY3QYASABKAkSDgoGcmVhc29uGAIgASgJIjMKEkVyYXNlQXVkaXRSZXNwb25zZRIPCgdlbnRyaWVzGAEgASgDEgwKBG1vcmUYAiABKAgy/QIKDEF1ZGl0U2VydmljZRJaCgtTZWFyY2hBdWRpdBIkLnN0ZXdhcmQuYXVkaXQudjEuU2VhcmNoQXVkaXRSZXF1ZXN0GiUuc3Rld2FyZC5hdWRpdC52MS5TZWFyY2hBdWRpdFJlc3BvbnNlElwKC0V4cG9ydEF1ZGl0EiQuc3Rld2FyZC5hdWRpdC52MS5FeHBvcnRBdWRpdFJlcXVlc3QaJS5zdGV3YXJkLmF1ZGl0LnYxLkV4cG9ydEF1ZGl0UmVzcG9uc2UwARJaCgtWZXJpZnlBdWRpdBIkLnN0ZXdhcmQuYXVkaXQudjEuVmVyaWZ5QXVkaXRSZXF1ZXN0GiUuc3Rld2FyZC5hdWRpdC52MS5WZXJpZnlBdWRpdFJlc3BvbnNlElcKCkVyYXNlQXVkaXQSIy5zdGV3YXJkLmF1ZGl0LnYxLkVyYXNlQXVkaXRSZXF1ZXN0GiQuc3Rld2FyZC5hdWRpdC52MS5FcmFzZUF1ZGl0UmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * @generated from message steward.audit.v1.SearchAuditRequest
@@ -294,6 +294,58 @@ export const AuditDamageSchema: GenMessage<AuditDamage> = /*@__PURE__*/
   messageDesc(file_steward_audit_v1_audit_service, 7);
 
 /**
+ * @generated from message steward.audit.v1.EraseAuditRequest
+ */
+export type EraseAuditRequest = Message<"steward.audit.v1.EraseAuditRequest"> & {
+  /**
+   * Whom: as tokens name them. 3 to 200 characters.
+   *
+   * @generated from field: string subject = 1;
+   */
+  subject: string;
+
+  /**
+   * Why, for the record; must not name them.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message steward.audit.v1.EraseAuditRequest.
+ * Use `create(EraseAuditRequestSchema)` to create a new message.
+ */
+export const EraseAuditRequestSchema: GenMessage<EraseAuditRequest> = /*@__PURE__*/
+  messageDesc(file_steward_audit_v1_audit_service, 8);
+
+/**
+ * @generated from message steward.audit.v1.EraseAuditResponse
+ */
+export type EraseAuditResponse = Message<"steward.audit.v1.EraseAuditResponse"> & {
+  /**
+   * Entries emptied by this call.
+   *
+   * @generated from field: int64 entries = 1;
+   */
+  entries: bigint;
+
+  /**
+   * True where there are more: call again.
+   *
+   * @generated from field: bool more = 2;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message steward.audit.v1.EraseAuditResponse.
+ * Use `create(EraseAuditResponseSchema)` to create a new message.
+ */
+export const EraseAuditResponseSchema: GenMessage<EraseAuditResponse> = /*@__PURE__*/
+  messageDesc(file_steward_audit_v1_audit_service, 9);
+
+/**
  * The tamper-evident record of every decision and effect. The tenant comes from the token. UNAUTHENTICATED and
  * PERMISSION_DENIED as usual. Roles of all: auditor, admin.
  *
@@ -330,6 +382,17 @@ export const AuditService: GenService<{
     methodKind: "unary";
     input: typeof VerifyAuditRequestSchema;
     output: typeof VerifyAuditResponseSchema;
+  },
+  /**
+   * Empties what names or quotes a person: entries by them, about runs for them, or with their name in the data. The chain
+   * stays whole. It cannot be undone, and is an entry of its own. Role: admin. INVALID_ARGUMENT: no reason, or oneself.
+   *
+   * @generated from rpc steward.audit.v1.AuditService.EraseAudit
+   */
+  eraseAudit: {
+    methodKind: "unary";
+    input: typeof EraseAuditRequestSchema;
+    output: typeof EraseAuditResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_steward_audit_v1_audit_service, 0);

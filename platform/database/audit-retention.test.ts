@@ -1,0 +1,102 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { anchorDirectory, readAnchors } from '#platform/audit/anchors.ts';
+import { verifyChain } from '#platform/audit/verify.ts';
+import { createKeyPair, type KeyPair } from '#platform/identity/key-pair.ts';
+import { type StewardDatabase, stewardDatabase } from '#test/support/steward-database.ts';
+import { readChain } from './audit-chain.ts';
+import { eraseSubject, pruneTenant } from './audit-retention.ts';
+import { anchorTenant, sealTenant } from './audit-sealer.ts';
+import { connect } from './connect.ts';
+import { audit } from './journal.ts';
+import type { Database } from './tables.ts';
+import { withTenant } from './tenant.ts';
+
+let database: StewardDatabase;
+let home: string;
+let key: KeyPair;
+let worker: ReturnType<typeof connect<Database>>;
+let runApi: ReturnType<typeof connect<Database>>;
+
+beforeAll(async () => {
+  database = await stewardDatabase();
+  home = await mkdtemp(join(tmpdir(), 'steward-retention-'));
+  key = await createKeyPair(home, 'audit');
+  worker = connect<Database>(await database.urlAs('steward_worker'), { max: 2 });
+  runApi = connect<Database>(await database.urlAs('steward_run_api'), { max: 2 });
+}, 120_000);
+
+afterAll(async () => {
+  await Promise.all([worker.close(), runApi.close()]);
+  await database.drop();
+  await rm(home, { recursive: true });
+});
+
+/** A sealed and anchored chain with an entry for each age, oldest first. */
+async function chain(tenant: string, ages: readonly number[], actor = 'ann@acme'): Promise<void> {
+  for (const days of ages) {
+    await withTenant(runApi.db, tenant, (trx) => audit(trx, tenant, { actor, action: 'thing.done', data: { days } }));
+    await database.query(
+      `update steward.audit_log set at = now() - $2 * interval '1 day'
+       where id = (select max(id) from steward.audit_log where tenant = $1)`,
+      [tenant, days],
+    );
+  }
+  await sealTenant({ db: worker.db }, tenant);
+  await anchorTenant({ db: worker.db, store: store(), key: key.privateJwk }, tenant, { every: 1 });
+}
+
+const store = () => anchorDirectory(home);
+const prune = (tenant: string) => pruneTenant({ db: worker.db, store: store(), key: key.privateJwk }, tenant);
+const verified = async (tenant: string) => {
+  const { anchors } = readAnchors(await store().read(tenant), key.jwks, tenant);
+  return verifyChain(tenant, readChain(worker.db, tenant), anchors);
+};
+
+test('what has outlived its tier goes, a beginning only, and the chain stays whole', async () => {
+  const tenant = await database.tenant({ tier: 'free' });
+  await chain(tenant, [200, 91, 10, 95, 1]);
+  expect(await prune(tenant)).toBe(2);
+  expect(await prune(tenant)).toBe(0);
+  expect(await verified(tenant)).toMatchObject({ entries: 5, pruned: 2, anchored: 5, damage: [] });
+  const pro = await database.tenant({ tier: 'pro' });
+  await chain(pro, [200, 1]);
+  expect(await prune(pro)).toBe(0);
+});
+
+test('bytes that went without a signed statement count as removed, and the worker cannot take younger ones', async () => {
+  const tenant = await database.tenant({ tier: 'free' });
+  await chain(tenant, [5, 4]);
+  const taken = withTenant(worker.db, tenant, (trx) =>
+    trx.deleteFrom('audit_log').where('tenant', '=', tenant).executeTakeFirst(),
+  );
+  expect((await taken).numDeletedRows).toBe(0n);
+  await database.query('delete from steward.audit_log where tenant = $1', [tenant]);
+  expect((await verified(tenant)).damage).toMatchObject([
+    { class: 'removed', number: 1 },
+    { class: 'removed', number: 2 },
+  ]);
+});
+
+test('a person is erased, others are not, and the chain stays whole', async () => {
+  const tenant = await database.tenant();
+  await chain(tenant, [3], 'dora@acme');
+  await withTenant(runApi.db, tenant, (trx) =>
+    audit(trx, tenant, { actor: 'ben@acme', action: 'thing.done', data: { to: 'dora@acme' } }),
+  );
+  const run = await database.run(tenant, { acting_user: 'dora@acme' });
+  await withTenant(runApi.db, tenant, (trx) => audit(trx, tenant, { actor: 'steward', action: 'thing.done', run }));
+  await chain(tenant, [1], 'ben@acme');
+  expect(await eraseSubject(runApi.db, tenant, 'dora@acme', 2)).toBe(2);
+  expect(await eraseSubject(runApi.db, tenant, 'dora@acme', 2)).toBe(1);
+  expect(await eraseSubject(runApi.db, tenant, 'dora@acme')).toBe(0);
+  const left = await database.query('select actor from steward.audit_log where tenant = $1 order by id', [tenant]);
+  expect(left.map(({ actor }) => actor)).toEqual([null, null, null, 'ben@acme']);
+  expect(await verified(tenant)).toMatchObject({ entries: 4, erased: 3, damage: [] });
+  const rewritten = withTenant(runApi.db, tenant, (trx) =>
+    trx.updateTable('audit_log').set({ actor: 'nobody' }).where('tenant', '=', tenant).execute(),
+  );
+  await expect(rewritten).rejects.toThrow(/row-level security/);
+});

@@ -1,0 +1,80 @@
+import { type Kysely, sql } from 'kysely';
+import { type AnchorStore, signStatement } from '#platform/audit/anchors.ts';
+import type { PrivateJwk } from '#platform/identity/key-pair.ts';
+import type { Database } from './tables.ts';
+import { withTenant } from './tenant.ts';
+
+/** Entries removed in one transaction at most. */
+const BATCH = 2_000;
+
+export interface PruneDeps {
+  readonly db: Kysely<Database>;
+  readonly store: AnchorStore;
+  readonly key: PrivateJwk;
+}
+
+/**
+ * Lets go of the bytes of a tenant's entries that have outlived its tier (free 90 days, pro 1 year, enterprise 7 years):
+ * a beginning of the chain, whose links stay. The signed statement that says so is in the other store before anything
+ * goes. Returns how many went; at most a batch.
+ */
+export function pruneTenant({ db, store, key }: PruneDeps, tenant: string, batch = BATCH): Promise<number> {
+  return withTenant(db, tenant, async (trx) => {
+    const head = await trx
+      .selectFrom('audit_heads')
+      .select('pruned_number')
+      .where('tenant', '=', tenant)
+      .forUpdate()
+      .skipLocked()
+      .executeTakeFirst();
+    if (!head) return 0;
+    const { rows } = await sql<{ number: number; hash: Buffer }>`
+      with kept as (
+        select now() - t.audit_days * interval '1 day' as since
+        from tenants n join tiers t on t.name = n.tier where n.id = ${tenant}),
+      next as (
+        select c.number, c.hash, l.at < kept.since as outlived from audit_chain c
+          join audit_log l on l.tenant = c.tenant and l.id = c.audit_id, kept
+        where c.tenant = ${tenant} and c.number > ${head.pruned_number} order by c.number limit ${batch})
+      -- A beginning only: an entry that is still kept keeps what stands behind it.
+      select number, hash from next
+      where number < coalesce((select min(number) from next where not outlived), 9223372036854775807)
+      order by number desc limit 1`.execute(trx);
+    const last = rows[0];
+    if (!last) return 0;
+    const said = { tenant, number: last.number, hash: last.hash.toString('hex'), at: new Date().toISOString() };
+    await store.add(tenant, signStatement(key, { kind: 'pruned', ...said }));
+    const { numDeletedRows } = await trx
+      .deleteFrom('audit_log')
+      .where('tenant', '=', tenant)
+      .where('id', 'in', (eb) =>
+        eb
+          .selectFrom('audit_chain')
+          .select('audit_id')
+          .where('tenant', '=', tenant)
+          .where('number', '>', head.pruned_number)
+          .where('number', '<=', last.number),
+      )
+      .executeTakeFirst();
+    await trx.updateTable('audit_heads').set({ pruned_number: last.number }).where('tenant', '=', tenant).execute();
+    return Number(numDeletedRows);
+  });
+}
+
+/**
+ * Empties what names or quotes a person in entries by them, about runs for them, or with their name in the data. The
+ * bytes that are hashed stay, and know them only by a hash whose salt is gone. Returns how many; at most a batch.
+ */
+export function eraseSubject(db: Kysely<Database>, tenant: string, subject: string, batch = BATCH): Promise<number> {
+  return withTenant(db, tenant, async (trx) => {
+    const { numAffectedRows } = await sql`
+      update audit_log set actor = null, data = null, salt = null
+      where tenant = ${tenant} and id in (
+        select id from audit_log l
+        where tenant = ${tenant} and salt is not null and (actor = ${subject}
+          or strpos(data::text, ${JSON.stringify(subject).slice(1, -1)}) > 0
+          or run_id in (select id from agent_runs where acting_user = ${subject}))
+        limit ${batch})`.execute(trx);
+    return Number(numAffectedRows ?? 0);
+  });
+}
