@@ -123,6 +123,8 @@ test('an approval stands out: exact arguments, preview, why, until when, and the
 test('waiting for budget says how to raise it, with an amount that a shell leaves alone', () => {
   const waiting = event('budget.exhausted', { level: 'run', need: 34_501, until: START + 86_400_000 });
   expect(line(waiting)).toContain('steward run raise-budget r_1 0.0346');
+  const month = event('budget.exhausted', { level: 'tenant_month', need: 34_501, until: START + 86_400_000 });
+  expect(line(month)).toContain('steward budget top-up --tenant 0.0346');
 });
 
 test('effects say whether they can be undone', () => {

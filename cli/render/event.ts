@@ -138,7 +138,7 @@ const WRITERS: Readonly<Record<EventKind, Writer>> = {
     rest: `the next model call may cost ${dollars(data.number('need'))}, which ${level(data)} does not afford`,
     below: fields(
       [
-        ['raise', `${command} run raise-budget ${visible(runId)} ${amountAtLeast(data.number('need'))}`],
+        ['raise', `${command} ${toRaise(data.text('level'), visible(runId), amountAtLeast(data.number('need')))}`],
         ['until', when(data.number('until'), look)],
       ],
       look,
@@ -331,6 +331,19 @@ const LEVELS: Readonly<Record<string, string>> = {
   tenant_month: "the tenant's month",
   product_month: "the whole installation's month",
 };
+
+function toRaise(level: string, run: string, amount: string): string {
+  switch (level) {
+    case 'user_month':
+      return `budget top-up --user <subject> ${amount}`;
+    case 'tenant_month':
+      return `budget top-up --tenant ${amount}`;
+    case 'product_month':
+      return `budget top-up --product ${amount}`;
+    default:
+      return `run raise-budget ${run} ${amount}`;
+  }
+}
 
 function level(data: EventReader): string {
   return LEVELS[data.text('level')] ?? "the run's budget";
