@@ -104,6 +104,15 @@ async function writeEnd(
         },
       },
     ],
+    audit: [
+      {
+        actor: 'steward',
+        action: 'run.close',
+        run: ref.run,
+        costMicroUsd: cost.settled,
+        data: { status: end.status, reason: end.reason },
+      },
+    ],
   });
   await trx
     .updateTable('agent_runs')

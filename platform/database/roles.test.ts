@@ -79,7 +79,8 @@ test.each([
   ['steward_run_api', entry('overage')],
   ['steward_run_api', "update steward.agent_runs set tools = '{}'"],
   ...['steward_run_api', 'steward_guard', 'steward_worker'].flatMap((role) => [
-    [role, 'delete from steward.audit_log'],
+    // The worker removes what has outlived its tier: audit-retention.test.ts.
+    ...(role === 'steward_worker' ? [] : [[role, 'delete from steward.audit_log']]),
     [role, "update steward.audit_log set actor = 'nobody'"],
     [role, 'delete from steward.audit_chain'],
     [role, 'update steward.audit_chain set number = 1'],
