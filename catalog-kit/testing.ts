@@ -162,10 +162,11 @@ export class RunTester {
   }
 
   /** A grant of the guard's for a record, as the guard would give it. */
-  async grantFor(record: ActionRecord, ttlMs?: number): Promise<string> {
+  async grantFor(record: ActionRecord, ttlMs?: number, most?: Readonly<Record<string, number>>): Promise<string> {
     const { tenant, run, call, key, tool, catalog } = record;
     const digest = digestOf(canonicalBytes(record));
-    const claims = { tenant, run, call, key, tool, catalog, digest, attempt: 1 };
+    const cap = most === undefined ? {} : { most: { ...most } };
+    const claims = { tenant, run, call, key, tool, catalog, digest, attempt: 1, ...cap };
     return (await executionGrantSigner(this.#guard).sign(claims, ttlMs)).token;
   }
 

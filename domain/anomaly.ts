@@ -3,6 +3,9 @@
 export const ANOMALY_KINDS = ['calls', 'cost', 'destructive', 'ping_pong', 'unauthorised', 'approvals'] as const;
 export type AnomalyKind = (typeof ANOMALY_KINDS)[number];
 
+/** By whom a run is paused that goes otherwise than its agent's runs do. */
+export const WATCHER = 'steward';
+
 /** From where on a run is paused; 0 switches a rule off. Set per agent, frozen at the start of a run. */
 export interface AnomalyLimits {
   /** Tool calls, as a multiple of the agent's median. */

@@ -44,7 +44,7 @@ export function needsPreview(declared: readonly string[]): boolean {
 }
 
 /**
- * What a call spends, by name; nothing that is 0. Null where it cannot be told: an argument is missing or no whole number,
+ * What a call spends, by name: every quantity that is declared. Null where it cannot be told: an argument is missing or no whole number,
  * or the preview says nothing of it. Such a call must not run.
  */
 export function amountsOf(
@@ -57,7 +57,7 @@ export function amountsOf(
     const quantity = parseQuantity(one);
     const amount = quantity === null ? undefined : amountOf(quantity, args, preview);
     if (quantity === null || amount === undefined || !Number.isSafeInteger(amount) || amount < 0) return null;
-    if (amount > 0) amounts[quantity.name] = amount;
+    amounts[quantity.name] = amount;
   }
   return amounts;
 }

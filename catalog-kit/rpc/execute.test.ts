@@ -282,3 +282,17 @@ test('what nobody waits for any more is not committed: cancelled, while a statem
   await hold.release();
   expect(await world.notes()).toEqual([]);
 });
+
+test('an effect that would spend more than was looked at is rolled back and refused', async () => {
+  const call = await run.prepare('add_note', note('dear'));
+  const within = async (most: Record<string, number>) => {
+    const executionGrants = [await run.grantFor(call.record, undefined, most)];
+    return (await run.execute({ ...call, executionGrants })).outcome;
+  };
+  expect(await within({ 'rows.added': 0 })).toMatchObject({ case: 'refusal', value: { code: 'QUANTITY_EXCEEDED' } });
+  // What was not looked at at all may not be spent either.
+  expect(await within({ 'rows.deleted': 5 })).toMatchObject({ case: 'refusal', value: { code: 'QUANTITY_EXCEEDED' } });
+  expect(await world.notes()).toEqual([]);
+  expect(await within({ 'rows.added': 1 })).toMatchObject({ case: 'receipt' });
+  expect(await world.notes()).toHaveLength(1);
+});

@@ -1,6 +1,7 @@
 import { StewardError } from '#domain/errors.ts';
 import type { ExecuteRequest } from '#gen/steward/catalog/v1/tool_catalog_pb.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
+import type { VerifiedExecutionGrant } from '#platform/identity/grants.ts';
 import { admitCall, requireLeave, verifyExecutionGrants } from '../admission.ts';
 import { type Attempt, newAttempt, withinTimeout } from '../attempt.ts';
 import type { Catalog } from '../catalog.ts';
@@ -8,6 +9,8 @@ import { toolContext } from '../context.ts';
 import { inTransaction } from '../database.ts';
 import { intentFirst } from '../far.ts';
 import { type Answer, answering, assertSendable, packEffect, packResult, receiptAnswer } from '../outcome.ts';
+import type { Outcome } from '../receipts.ts';
+import { refuse } from '../refusal.ts';
 import { inOneTransaction } from '../transactional.ts';
 
 /** Carries out a call, once per key. */
@@ -26,7 +29,7 @@ export async function execute(catalog: Catalog, ctx: CallContext, request: Execu
           return await inOneTransaction(catalog, attempt, async (trx) => {
             const toolCtx = toolContext(call, bounds, trx);
             await tool.run.check?.(toolCtx, args);
-            return packEffect(tool, await tool.run.execute(toolCtx, args));
+            return withinGrants(packEffect(tool, await tool.run.execute(toolCtx, args)), grants);
           });
         case 'keyed':
         case 'unkeyed':
@@ -37,6 +40,22 @@ export async function execute(catalog: Catalog, ctx: CallContext, request: Execu
       }
     });
   });
+}
+
+/** Refuses an effect that would spend more than was judged, shown and reserved, while it can still be rolled back. */
+function withinGrants(outcome: Outcome, grants: readonly VerifiedExecutionGrant[]): Outcome {
+  for (const [quantity, amount] of Object.entries(outcome.change.quantities)) {
+    for (const { most } of grants) {
+      if (most === undefined) continue;
+      const granted = Object.hasOwn(most, quantity) ? (most[quantity] ?? 0) : 0;
+      if (amount <= granted) continue;
+      throw refuse(
+        'QUANTITY_EXCEEDED',
+        `It would spend ${amount} ${quantity} by now, where ${granted} were looked at. Propose it again.`,
+      );
+    }
+  }
+  return outcome;
 }
 
 /** A read leaves nothing behind, so it may be repeated; but not under a key that was settled as never to run. */

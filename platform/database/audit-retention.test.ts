@@ -89,12 +89,18 @@ test('a person is erased, others are not, and the chain stays whole', async () =
   const run = await database.run(tenant, { acting_user: 'dora@acme' });
   await withTenant(runApi.db, tenant, (trx) => audit(trx, tenant, { actor: 'steward', action: 'thing.done', run }));
   await chain(tenant, [1], 'ben@acme');
-  expect(await eraseSubject(runApi.db, tenant, 'dora@acme', 2)).toBe(2);
-  expect(await eraseSubject(runApi.db, tenant, 'dora@acme', 2)).toBe(1);
-  expect(await eraseSubject(runApi.db, tenant, 'dora@acme')).toBe(0);
+  const dora = { subject: 'dora@acme', by: 'olga@acme', reason: 'asked for' };
+  expect(await eraseSubject(runApi.db, tenant, dora, 2)).toBe(2);
+  expect(await eraseSubject(runApi.db, tenant, dora, 2)).toBe(1);
+  expect(await eraseSubject(runApi.db, tenant, dora)).toBe(0);
+  // Neither one's own tracks nor those of the erasing, whatever is asked for.
+  for (const subject of ['asked for', 'entries', 'reason']) {
+    expect(await eraseSubject(runApi.db, tenant, { ...dora, subject })).toBe(0);
+  }
+  await sealTenant({ db: worker.db }, tenant);
   const left = await database.query('select actor from steward.audit_log where tenant = $1 order by id', [tenant]);
-  expect(left.map(({ actor }) => actor)).toEqual([null, null, null, 'ben@acme']);
-  expect(await verified(tenant)).toMatchObject({ entries: 4, erased: 3, damage: [] });
+  expect(left.map(({ actor }) => actor)).toEqual([null, null, null, 'ben@acme', 'olga@acme', 'olga@acme']);
+  expect(await verified(tenant)).toMatchObject({ entries: 6, erased: 3, damage: [] });
   const rewritten = withTenant(runApi.db, tenant, (trx) =>
     trx.updateTable('audit_log').set({ actor: 'nobody' }).where('tenant', '=', tenant).execute(),
   );

@@ -1,6 +1,7 @@
 import { type Kysely, sql } from 'kysely';
 import { type AnchorStore, signStatement } from '#platform/audit/anchors.ts';
 import type { PrivateJwk } from '#platform/identity/key-pair.ts';
+import { audit } from './journal.ts';
 import type { Database } from './tables.ts';
 import { withTenant } from './tenant.ts';
 
@@ -62,19 +63,28 @@ export function pruneTenant({ db, store, key }: PruneDeps, tenant: string, batch
 }
 
 /**
- * Empties what names or quotes a person in entries by them, about runs for them, or with their name in the data. The
- * bytes that are hashed stay, and know them only by a hash whose salt is gone. Returns how many; at most a batch.
+ * Empties what names or quotes a person in entries by them, about runs for them, or with their name as a value in the
+ * data; and says so in an entry of the same transaction. The bytes that are hashed stay, and know them only by a hash
+ * whose salt is gone. What `by` did themselves stays, and so does every erasing. Returns how many; at most a batch.
  */
-export function eraseSubject(db: Kysely<Database>, tenant: string, subject: string, batch = BATCH): Promise<number> {
+export function eraseSubject(
+  db: Kysely<Database>,
+  tenant: string,
+  erasing: { readonly subject: string; readonly by: string; readonly reason: string },
+  batch = BATCH,
+): Promise<number> {
+  const { subject, by, reason } = erasing;
   return withTenant(db, tenant, async (trx) => {
     const { numAffectedRows } = await sql`
       update audit_log set actor = null, data = null, salt = null
       where tenant = ${tenant} and id in (
         select id from audit_log l
-        where tenant = ${tenant} and salt is not null and (actor = ${subject}
-          or strpos(data::text, ${JSON.stringify(subject).slice(1, -1)}) > 0
+        where tenant = ${tenant} and salt is not null and actor <> ${by} and action <> 'audit.erase' and (actor = ${subject}
+          or jsonb_path_exists(data, '$.** ? (@ == $s)', jsonb_build_object('s', ${subject}::text))
           or run_id in (select id from agent_runs where acting_user = ${subject}))
         limit ${batch})`.execute(trx);
-    return Number(numAffectedRows ?? 0);
+    const entries = Number(numAffectedRows ?? 0);
+    if (entries > 0) await audit(trx, tenant, { actor: by, action: 'audit.erase', data: { entries, reason } });
+    return entries;
   });
 }

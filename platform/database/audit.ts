@@ -82,7 +82,8 @@ function storableData(data: Readonly<Record<string, unknown>>): JsonValue {
   const text = storableJson(data);
   const value = JSON.parse(text) as JsonValue;
   try {
-    canonicalJson(value);
+    // Hashed one level deeper than it stands.
+    canonicalJson({ actor: '', data: value });
     return value;
   } catch (error) {
     if (!isStewardError(error)) throw error;

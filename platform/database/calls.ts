@@ -9,7 +9,7 @@ import { type NewEvent, record } from './journal.ts';
 import type { Notifier } from './notify.ts';
 import { settleQuantities } from './quantities.ts';
 import { verifyRow } from './run-row.ts';
-import { cutText, storableText } from './storable.ts';
+import { cutText, storableJson, storableText } from './storable.ts';
 import type { Database } from './tables.ts';
 import { withTenant } from './tenant.ts';
 
@@ -112,7 +112,7 @@ async function endCall(trx: Transaction<Database>, ref: RunRef, callId: string, 
       ...(done
         ? {
             result: end.resultJson,
-            change: end.change === null ? null : JSON.stringify(end.change),
+            change: end.change === null ? null : storableJson(end.change),
             undoable: end.undoable,
             error_code: null,
             error_message: null,

@@ -1,6 +1,10 @@
 import { sql, type Transaction } from 'kysely';
 import { type LimitScope, limitsInForce, type QuantityLimit, type Used } from '#domain/quantities.ts';
+import { storableJson } from './storable.ts';
 import type { Database } from './tables.ts';
+
+/** Sums are cut here: above it, numbers are not exact any more, and every limit is passed long before. */
+const MOST = Number.MAX_SAFE_INTEGER;
 
 /** Whose windows a call counts in. */
 export interface Spender {
@@ -45,15 +49,15 @@ export async function usedBy(
   const { rows } = await sql<{ quantity: string } & Record<LimitScope, number>>`
     with clock as (select clock_timestamp() as at)
     select quantity,
-      coalesce(sum(amount + overage) filter (where run_id = ${run}), 0)::int8 as run,
-      coalesce(sum(amount + overage) filter (where w.acting_user = ${user} and reserved_at > at - interval '1 hour'), 0)::int8
+      least(coalesce(sum(amount + overage) filter (where run_id = ${run}), 0), ${MOST})::int8 as run,
+      least(coalesce(sum(amount + overage) filter (where w.acting_user = ${user} and reserved_at > at - interval '1 hour'), 0), ${MOST})::int8
         as "user-hour",
-      coalesce(sum(amount + overage) filter (where w.acting_user = ${user} and reserved_at > at - interval '1 day'), 0)::int8
+      least(coalesce(sum(amount + overage) filter (where w.acting_user = ${user} and reserved_at > at - interval '1 day'), 0), ${MOST})::int8
         as "user-day",
-      coalesce(sum(amount + overage) filter (where w.agent = ${agent} and reserved_at > at - interval '1 day'), 0)::int8
+      least(coalesce(sum(amount + overage) filter (where w.agent = ${agent} and reserved_at > at - interval '1 day'), 0), ${MOST})::int8
         as "agent-day",
-      coalesce(sum(amount + overage) filter (where reserved_at > at - interval '1 hour'), 0)::int8 as "tenant-hour",
-      coalesce(sum(amount + overage) filter (where reserved_at > at - interval '1 day'), 0)::int8 as "tenant-day"
+      least(coalesce(sum(amount + overage) filter (where reserved_at > at - interval '1 hour'), 0), ${MOST})::int8 as "tenant-hour",
+      least(coalesce(sum(amount + overage) filter (where reserved_at > at - interval '1 day'), 0), ${MOST})::int8 as "tenant-day"
     from quantity_windows w, clock
     where tenant = ${tenant} and quantity = any(${[...quantities]}::text[]) and state <> 'released'
       and (reserved_at > at - interval '1 day' or run_id = ${run})
@@ -97,7 +101,7 @@ export async function settleQuantities(
   call: string,
   spent: Readonly<Record<string, number>> | null,
 ): Promise<void> {
-  const told = JSON.stringify(spent ?? {});
+  const told = storableJson(spent ?? {});
   await sql`
     update quantity_windows set state = ${spent === null ? 'released' : 'spent'},
       overage = greatest(0, coalesce((${told}::jsonb ->> quantity)::int8, 0) - amount)

@@ -8,6 +8,7 @@ import type { RunGrantVerifier } from '#platform/identity/grants.ts';
 import { audit, type NewEvent, record } from './journal.ts';
 import type { Notifier } from './notify.ts';
 import { verifyRow } from './run-row.ts';
+import { storableJson } from './storable.ts';
 import type { Database } from './tables.ts';
 import { withTenant } from './tenant.ts';
 
@@ -78,7 +79,7 @@ async function endStep(
       state: end.kind,
       ended_at: new Date(),
       ...(end.kind === 'undone'
-        ? { change: end.change === null ? null : JSON.stringify(end.change) }
+        ? { change: end.change === null ? null : storableJson(end.change) }
         : { error_code: end.code, error_message: end.message.slice(0, 2_000) }),
     })
     .where('undo_id', '=', undo)

@@ -112,6 +112,8 @@ const executionClaims = z.strictObject({
   digest: hash,
   tool: id,
   attempt: z.int().min(1).max(1_000_000),
+  // What the effect may spend at most, by quantity: what was judged, approved and reserved.
+  most: z.record(id, z.int().min(0)).optional(),
 });
 
 /** Leave to carry out one attempt of one exact call. */

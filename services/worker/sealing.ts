@@ -11,10 +11,12 @@ import { type PrivateJwk, readPrivateKey } from '#platform/identity/key-pair.ts'
 const PAUSE_MS = 300;
 /** Batches of one tenant per round: one that writes much does not hold up the others. */
 const BATCHES = 10;
+/** Batches that one tenant lets go of at a time: 40,000 entries in five minutes. */
+const PRUNE_BATCHES = 20;
 /** Heads are looked at each so many rounds where nothing was sealed. */
 const ANCHOR_ROUNDS = 20;
-/** What has outlived its tier is looked for each so many rounds: about every five minutes. */
-const PRUNE_ROUNDS = 1_000;
+/** What has outlived its tier is looked for so often. */
+const PRUNE_EVERY_MS = 5 * 60_000;
 /** What stands unsealed longer is told. */
 const LATE_MS = 5_000;
 
@@ -40,11 +42,14 @@ export function startSealing(deps: SealingDeps): { stop(): Promise<void> } {
   if (deps.anchors === null)
     deps.log.warn({}, 'audit heads are not anchored: name STEWARD_AUDIT_KEY_FILE and _ANCHORS');
   const running = (async () => {
+    let prunedAt = Number.NEGATIVE_INFINITY;
     for (let round = 0; !stopped.signal.aborted; round += 1) {
+      const prune = performance.now() - prunedAt >= PRUNE_EVERY_MS;
+      if (prune) prunedAt = performance.now();
       try {
         for (const tenant of await listTenants(deps.db)) {
           if (stopped.signal.aborted) break;
-          await sealOne(deps, tenant, round);
+          await sealOne(deps, tenant, round, prune);
         }
       } catch (error) {
         deps.log.warn({ err: error }, 'the audit log is sealed later');
@@ -60,7 +65,7 @@ export function startSealing(deps: SealingDeps): { stop(): Promise<void> } {
   };
 }
 
-async function sealOne(deps: SealingDeps, tenant: string, round: number): Promise<void> {
+async function sealOne(deps: SealingDeps, tenant: string, round: number, prune: boolean): Promise<void> {
   try {
     let any = false;
     for (let batch = 0; batch < BATCHES; batch += 1) {
@@ -72,7 +77,11 @@ async function sealOne(deps: SealingDeps, tenant: string, round: number): Promis
     if (deps.anchors && (any || round % ANCHOR_ROUNDS === 0))
       await anchorTenant({ db: deps.db, ...deps.anchors }, tenant);
     // Nothing is let go of without a signed statement elsewhere.
-    if (deps.anchors && round % PRUNE_ROUNDS === 0) await pruneTenant({ db: deps.db, ...deps.anchors }, tenant);
+    if (deps.anchors && prune) {
+      for (let batch = 0; batch < PRUNE_BATCHES; batch += 1) {
+        if ((await pruneTenant({ db: deps.db, ...deps.anchors }, tenant)) === 0) break;
+      }
+    }
   } catch (error) {
     deps.log.warn({ tenant, err: error }, "a tenant's audit log is sealed later");
   }

@@ -6,6 +6,7 @@ import {
   type Baseline,
   DEFAULT_ANOMALIES,
   NOTHING_WATCHED,
+  WATCHER,
   type Watched,
   watch,
 } from '#domain/anomaly.ts';
@@ -17,9 +18,6 @@ import type { Database } from '#platform/database/tables.ts';
 import { LruCache } from '#platform/identity/lru-cache.ts';
 import type { RunRow } from '../runs.ts';
 import type { JudgedCall } from './judge-turn.ts';
-
-/** By whom a run is paused that goes otherwise than its agent's runs do. */
-export const WATCHER = 'steward';
 
 const REMEMBERED = 1_000;
 const FRESH_MS = 60_000;

@@ -38,7 +38,7 @@ export interface Recorded {
   readonly key: string;
 }
 
-/** What a call spends, by quantity; what is 0 is left out. */
+/** What a call spends, by quantity: every one that its tool declares. */
 export type Spends = Readonly<Record<string, number>>;
 
 export type Finding =
@@ -158,12 +158,16 @@ export async function assess(turn: Turn, examined: Examined, catalogs: Catalogs)
   }
   if (verdict.kind === 'allow') return allow(turn, { tool, args: read.args, record, why: verdict.why }, catalogs);
   if (record.bytes.length > MAX_ASKED_BYTES) {
-    return deny(
-      'ARGUMENTS_INVALID',
-      'The arguments are too long to be shown to the person who must approve. Shorten them.',
-    );
+    return tooLongToAsk();
   }
   return ask(turn, examined.index, { tool, args: read.args, record, tier: verdict.tier, why: verdict.why }, catalogs);
+}
+
+export function tooLongToAsk(): Finding & { verdict: 'deny' } {
+  return deny(
+    'ARGUMENTS_INVALID',
+    'The arguments are too long to be shown to the person who must approve. Shorten them.',
+  );
 }
 
 export function toolChanged(tool: string): Finding & { verdict: 'deny' } {

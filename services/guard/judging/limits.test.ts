@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { decodeJwt } from 'jose';
 import { Answer } from '#gen/steward/guard/v1/approval_service_pb.ts';
 import { VerdictKind } from '#gen/steward/guard/v1/guard_service_pb.ts';
 import { LimitService } from '#gen/steward/guard/v1/limit_service_pb.ts';
@@ -114,6 +115,53 @@ test('a limit may ask in place of denying, and the approval lets the call pass',
   await approve(run, large);
   await authorize(run, large);
   expect(await windows(run)).toHaveLength(2);
+});
+
+test('an approver who was not told of a limit has not lifted it', async () => {
+  const tenant = await bench.database.tenant();
+  const limit = { quantity: 'rows.deleted', scope: 'user-hour', amount: 1n, outcome: 'ask', tier: 3 };
+  await limits(tenant).setLimit(limit);
+  const asked = [];
+  for (let at = 0; at < 2; at += 1) {
+    const run = await bench.run({ tenant });
+    const call = await run.ask();
+    await approve(run, call);
+    asked.push({ run, call });
+  }
+  const [first, second] = asked;
+  if (!first || !second) throw new Error('no calls');
+  await authorize(first.run, first.call);
+  expect((await stewardErrorOf(authorize(second.run, second.call))).code).toBe('APPROVAL_MISSING');
+  // Asked about anew, the limit stands in the question, and its answer lifts it.
+  const told = await second.run.ask({ note_id: 'n2' }, 2);
+  await approve(second.run, told);
+  await authorize(second.run, told);
+});
+
+test('a batch limit of nothing holds for a single call', async () => {
+  const run = await bench.run();
+  await limits(run.tenant).setLimit({ quantity: 'batch.destructive', scope: 'turn', amount: 0n });
+  const { calls } = await run.judge([{ tool: 'send_note', args: { note_id: 'n1', to: 'bob@client.example' } }]);
+  expect(calls[0]).toMatchObject({ verdict: VerdictKind.DENY, code: 'LIMIT_REACHED' });
+});
+
+test('leave to execute says what may be spent at most', async () => {
+  const run = await bench.run();
+  const { calls } = await run.judge([pay(60)], 1, true);
+  const token = calls[0]?.begun?.executionGrants[0] ?? '';
+  expect(decodeJwt(token).most).toEqual({ 'payout.cents': 60 });
+});
+
+test('sums beyond all numbers pass every limit and break nothing', async () => {
+  const run = await bench.run();
+  await limits(run.tenant).setLimit({ quantity: 'payout.cents', scope: 'tenant-day', amount: 100n });
+  await bench.database.query(
+    `insert into steward.quantity_windows (tenant, run_id, call_id, quantity, amount, overage, state, acting_user, agent, reserved_at)
+     select $1, $2, 'x.' || n, 'payout.cents', 9007199254740991, 9007199254740991, 'spent', 'ann@acme', 'helper', now()
+     from generate_series(1, 3) n`,
+    [run.tenant, run.id],
+  );
+  expect((await run.judge([pay(1)])).calls[0]?.code).toBe('LIMIT_REACHED');
 });
 
 test('many destructive calls in one turn are all asked for as one batch', async () => {

@@ -13,7 +13,7 @@ import type { Tier } from '#domain/verdict.ts';
 import { hold, limitsOf, lockQuantities, type Spender, usedBy } from '#platform/database/quantities.ts';
 import type { Database } from '#platform/database/tables.ts';
 import type { RunRow } from '../runs.ts';
-import { deny, type Finding, type Spends, type Turn, withPreview } from './assess.ts';
+import { deny, type Finding, MAX_ASKED_BYTES, type Spends, type Turn, tooLongToAsk, withPreview } from './assess.ts';
 import type { JudgedCall } from './judge-turn.ts';
 
 /** Whose windows a run's calls count in. */
@@ -32,9 +32,9 @@ export async function limitTurn(
   turn: Turn,
   calls: readonly JudgedCall[],
 ): Promise<readonly JudgedCall[]> {
-  const quantities = [...new Set(calls.flatMap(({ finding }) => Object.keys(spendsOf(finding))))];
+  const quantities = [...new Set(calls.flatMap(({ finding }) => spentOf(spendsOf(finding))))];
   const batch = calls.reduce((sum, call) => sum + itemsOf(call), 0);
-  if (quantities.length === 0 && batch < 2) return calls;
+  if (quantities.length === 0 && batch === 0) return calls;
   if (quantities.length > 0) await lockQuantities(trx, run.tenant, quantities);
   const limits = await limitsOf(trx);
   let used: Used = quantities.length === 0 ? {} : await usedBy(trx, spenderOf(run), quantities);
@@ -50,6 +50,11 @@ export async function limitTurn(
     if (limited.finding.verdict === 'allow') used = usedAfter(used, finding.spends);
     return limited;
   });
+}
+
+/** Quantities of which something is spent. */
+function spentOf(spends: Spends): string[] {
+  return Object.keys(spends).filter((quantity) => (spends[quantity] ?? 0) > 0);
 }
 
 function spendsOf(finding: Finding): Spends {
@@ -75,6 +80,7 @@ function under(turn: Turn, call: JudgedCall, all: readonly Breach[]): JudgedCall
   const tier = Math.max(...all.map(({ limit }) => limit.tier), finding.verdict === 'ask' ? finding.tier : 0) as Tier;
   if (finding.verdict === 'ask') return { ...call, finding: { ...finding, why, tier } };
   const { record, spends, preview } = finding;
+  if (record.bytes.length > MAX_ASKED_BYTES) return { ...call, finding: tooLongToAsk() };
   const shown = preview && tool && read.args ? withPreview(turn, index, tool, read.args, preview) : record;
   return { ...call, finding: { verdict: 'ask', why, tier, record: shown, spends, preview, previewError: null } };
 }
@@ -87,19 +93,25 @@ function overLimit(breach: Breach): Finding & { verdict: 'deny' } {
   });
 }
 
+/** The claim of an execution grant that keeps an effect within what was judged, shown and reserved. */
+export function mostOf(spends: Spends): { readonly most?: Spends } {
+  return Object.keys(spends).length === 0 ? {} : { most: spends };
+}
+
 /**
- * Holds what a call spends from its beginning on, once: what it held before stays. `approvedTier`: of the approval that
- * stands for it, 0 where there is none. Throws LIMIT_REACHED, or APPROVAL_MISSING where a limit asks for more.
+ * Holds what a call spends from its beginning on, once: what it held before stays. `approval`: the one that stands for it,
+ * of tier 0 where there is none. Throws LIMIT_REACHED, or APPROVAL_MISSING where a limit asks for more, or for what its
+ * approver was not told of.
  */
 export async function reserve(
   trx: Transaction<Database>,
   run: RunRow,
   call: string,
   spends: Spends,
-  approvedTier: number,
+  approval: { readonly tier: number; readonly why: readonly string[] },
 ): Promise<void> {
-  const quantities = Object.keys(spends);
-  if (quantities.length === 0) return;
+  const quantities = spentOf(spends);
+  if (Object.keys(spends).length === 0) return;
   await lockQuantities(trx, run.tenant, quantities);
   const held = await trx
     .selectFrom('quantity_windows')
@@ -113,7 +125,8 @@ export async function reserve(
   const spender = spenderOf(run);
   for (const breach of breaches(spends, await usedBy(trx, spender, quantities), limits)) {
     const { outcome, tier, quantity, scope } = breach.limit;
-    if (outcome === 'ask' && approvedTier >= tier && approvedTier > 0) continue;
+    const told = approval.why.some((line) => line.startsWith(`limit.${quantity}/${scope}:`));
+    if (outcome === 'ask' && told && approval.tier >= tier) continue;
     const code = outcome === 'ask' ? 'APPROVAL_MISSING' : 'LIMIT_REACHED';
     throw new StewardError(code, `Call ${call}: ${breachText(breach)}.`, {
       details: { limit: `${quantity}/${scope}` },

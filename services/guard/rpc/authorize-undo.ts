@@ -5,6 +5,7 @@ import type { ActionRecord } from '#domain/action-record.ts';
 import { StewardError } from '#domain/errors.ts';
 import { parseCallId, undoKeyOf } from '#domain/ids.ts';
 import type { AuthorizeUndoRequest, AuthorizeUndoResponseSchema } from '#gen/steward/guard/v1/guard_service_pb.ts';
+import { audit } from '#platform/database/journal.ts';
 import type { Database, InvocationsTable } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
@@ -77,6 +78,16 @@ export async function authorizeUndo(
       tool,
       attempt,
       catalog,
+    });
+    await audit(trx, tenant, {
+      actor: run.acting_user,
+      action: 'undo.authorized',
+      run: run.id,
+      call: callId,
+      tool,
+      digest,
+      grants: { execution: execution.id },
+      data: { undo: undoId, attempt, catalog },
     });
     return {
       actionRecord: bytes,

@@ -16,7 +16,7 @@ import { digestOf } from '#platform/identity/canonical-json.ts';
 import type { VerifiedRunGrant } from '#platform/identity/grants.ts';
 import { mayUsersConfirm, readQuestion, standingOf } from '../deciding/questions.ts';
 import type { GuardDeps } from '../deps.ts';
-import { reserve } from '../judging/limits.ts';
+import { mostOf, reserve } from '../judging/limits.ts';
 import { POLICY_SET_HASH } from '../judging/store.ts';
 import { assertMayBegin, assertNotStopped, isOutside, lockGrantedRun, type RunRow } from '../runs.ts';
 
@@ -51,13 +51,13 @@ export async function authorize(
     if (isOutside(run, grant, resourceKeysOf(tool.resourceKeys, args))) {
       throw new StewardError('RESOURCE_DENIED', 'The run was narrowed to other resources.');
     }
-    const { by: approvedBy, tier } = await standingApproval(trx, run, call, tool);
+    const { by: approvedBy, ...approval } = await standingApproval(trx, run, call, tool);
     if (call.state !== 'judged' && call.state !== 'started' && call.state !== 'outcome_unknown') {
       throw new StewardError('WRONG_STATE', `Call ${call.call_id} has ended: ${call.state}.`, {
         details: { state: call.state },
       });
     }
-    await reserve(trx, run, call.call_id, call.spends ?? {}, tier);
+    await reserve(trx, run, call.call_id, call.spends ?? {}, approval);
     const attempt = call.attempts + 1;
     await markStarted(trx, call, attempt);
     const execution = await deps.executionGrants.sign({
@@ -69,6 +69,7 @@ export async function authorize(
       tool: call.tool,
       attempt,
       catalog,
+      ...mostOf(call.spends ?? {}),
     });
     const event = { tool: call.tool, catalog, attempt, approvedBy };
     await record(trx, run.tenant, run.id, {
@@ -168,10 +169,10 @@ async function standingApproval(
   run: RunRow,
   call: CallRow,
   tool: ToolDescriptor,
-): Promise<{ readonly by: string; readonly tier: number }> {
+): Promise<{ readonly by: string; readonly tier: number; readonly why: readonly string[] }> {
   const now = judgeRisk(tool);
   if (now.kind === 'deny') throw new StewardError('POLICY_DENIED', now.reason, { details: { code: now.code } });
-  if (now.kind === 'allow' && call.verdict === 'allow') return { by: 'policy', tier: 0 };
+  if (now.kind === 'allow' && call.verdict === 'allow') return { by: 'policy', tier: 0, why: [] };
   const missing = (why: string): StewardError => new StewardError('APPROVAL_MISSING', `Call ${call.call_id}: ${why}`);
   if (call.approval_id === null) throw missing('it needs an approval now, and nobody was asked.');
   const question = await readQuestion(trx, call.approval_id);
@@ -203,7 +204,7 @@ async function standingApproval(
   if (!mayDecide(person, { actingUser: run.acting_user }, await mayUsersConfirm(trx))) {
     throw missing(`${decision.decided_by} may not approve it any more.`);
   }
-  return { by: decision.decided_by, tier: approval.tier };
+  return { by: decision.decided_by, tier: approval.tier, why: approval.why };
 }
 
 async function markStarted(trx: Transaction<Database>, call: CallRow, attempts: number): Promise<void> {

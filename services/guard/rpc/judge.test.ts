@@ -274,3 +274,13 @@ async function untilAnswered<T>(work: () => Promise<T>): Promise<T> {
     }
   }
 }
+
+test('arguments as deep as arguments may be are judged, and stand in the audit log', async () => {
+  const run = await bench.run();
+  const deep = (levels: number): object => (levels === 0 ? {} : { a: deep(levels - 1) });
+  for (const [at, levels] of [60, 61, 62, 63].entries()) {
+    const { calls } = await run.judge([{ tool: 'format_disk', args: deep(levels) as Record<string, unknown> }], at + 1);
+    expect(calls[0]?.verdict).toBe(VerdictKind.DENY);
+  }
+  expect((await run.rows('audit')).filter(({ action }) => action === 'verdict.deny')).toHaveLength(4);
+});

@@ -20,7 +20,7 @@ import type { VerifiedRunGrant } from '#platform/identity/grants.ts';
 import type { GuardDeps } from '../deps.ts';
 import type { Turn } from '../judging/assess.ts';
 import { type JudgedCall, judgeTurn, needsNobody, refuseStopped } from '../judging/judge-turn.ts';
-import { limitTurn } from '../judging/limits.ts';
+import { limitTurn, mostOf } from '../judging/limits.ts';
 import { POLICY_SET_HASH, type Stored, storeVerdicts } from '../judging/store.ts';
 import { assertOpen, lockForTurn, type RunRow } from '../runs.ts';
 
@@ -135,7 +135,8 @@ async function leaveOf(
   const { key, digest, bytes } = finding.record;
   const { catalog, name } = tool;
   const attempt = 1;
-  const call = { tenant: run.tenant, run: run.id, call: id, key, digest, tool: name, attempt, catalog };
+  const most = mostOf(finding.spends);
+  const call = { tenant: run.tenant, run: run.id, call: id, key, digest, tool: name, attempt, catalog, ...most };
   const execution = await deps.executionGrants.sign(call);
   return {
     actionRecord: bytes,

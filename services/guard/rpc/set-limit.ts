@@ -8,6 +8,8 @@ import type { GuardDeps } from '../deps.ts';
 import { readPlace, shownLimits, toWireLimit } from '../limiting.ts';
 
 const DEFAULT_TIER = 3;
+/** All of them are read with every call that spends. */
+const MOST_LIMITS = 500;
 
 /** Sets the tenant's own limit of a quantity over a scope. */
 export async function setLimit(
@@ -20,6 +22,9 @@ export async function setLimit(
   const changes = readChanges(request);
   return withTenant(deps.db, tenant, async (trx) => {
     const before = (await shownLimits(trx)).find((one) => one.quantity === place.quantity && one.scope === place.scope);
+    if (before?.set == null && (await shownLimits(trx)).length >= MOST_LIMITS) {
+      throw new StewardError('LIMIT_REACHED', `A tenant has at most ${MOST_LIMITS} limits. Remove one first.`);
+    }
     const set = { ...changes, set_by: subject, set_at: new Date() };
     await trx
       .insertInto('quantity_limits')

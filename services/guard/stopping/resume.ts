@@ -11,16 +11,17 @@ const PAGE = 100;
 /** Lets the runs that a lifted switch has paused go on. Returns how many. Safe to repeat. */
 export async function resumePaused(deps: GuardDeps, one: SwitchRow, by: string): Promise<number> {
   let resumed = 0;
-  const mark = `kill switch ${one.id}:%`;
+  const mark = `kill switch ${one.id}:`;
   for (const tenant of await tenantsOf(deps, one)) {
     for (let after = ''; ; ) {
       const done = await withTenant(deps.db, tenant, async (trx) => {
         const { rows } = await sql<{ id: string; began: boolean }>`
           select r.id, exists (select from agent_run_events e where e.run_id = r.id and e.kind = 'run.started') as began
           from agent_runs r
-          where r.closed_at is null and r.paused_by is not null and r.id > ${after} and exists (
-            select from agent_run_events e where e.run_id = r.id and e.kind = 'run.paused'
-              and e.data ->> 'reason' like ${mark})
+          where r.closed_at is null and r.paused_by is not null and r.id > ${after} and starts_with((
+            -- What it was paused for last: somebody may have let it go on, and something else stopped it.
+            select e.data ->> 'reason' from agent_run_events e where e.run_id = r.id and e.kind = 'run.paused'
+            order by e.sequence desc limit 1), ${mark})
           order by r.id limit ${PAGE} for no key update of r`.execute(trx);
         const outbox: number[] = [];
         for (const { id, began } of rows) {

@@ -19,6 +19,7 @@ const SECTIONS: readonly Section[] = [
   { name: 'approval', from: 'approvals', where: 'run', order: 'created_at, id' },
   { name: 'decision', from: 'approval_decisions', where: 'run', order: 'decided_at, id' },
   { name: 'cost', from: 'agent_run_costs', where: 'run', order: 'turn, attempt_id' },
+  { name: 'quantity', from: 'quantity_windows', where: 'run', order: 'call_id, quantity' },
   { name: 'ledger', from: 'ledger_entries', where: 'run', order: 'id' },
   { name: 'event', from: 'agent_run_events', where: 'run', order: 'sequence' },
   { name: 'undo', from: 'agent_run_undos', where: 'run', order: 'created_at, id' },

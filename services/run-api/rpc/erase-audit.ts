@@ -1,8 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { EraseAuditRequest, EraseAuditResponseSchema } from '#gen/steward/audit/v1/audit_service_pb.ts';
 import { eraseSubject } from '#platform/database/audit-retention.ts';
-import { audit } from '#platform/database/journal.ts';
-import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
 import { Checks } from '../checks.ts';
 import type { RunApiDeps } from '../deps.ts';
@@ -10,7 +8,7 @@ import type { RunApiDeps } from '../deps.ts';
 /** Batches of one call at most: two million entries. */
 const MOST_BATCHES = 1_000;
 
-/** Erases a person from the tenant's audit log. The erasing is an entry of its own, which does not name them. */
+/** Erases a person from the tenant's audit log. Each batch is an entry of its own, which does not name them. */
 export async function eraseAudit(
   ctx: CallContext,
   deps: RunApiDeps,
@@ -27,11 +25,9 @@ export async function eraseAudit(
   let [entries, more] = [0, true];
   for (let batch = 0; more && batch < MOST_BATCHES; batch += 1) {
     ctx.signal.throwIfAborted();
-    const erased = await eraseSubject(deps.db, tenant, subject);
+    const erased = await eraseSubject(deps.db, tenant, { subject, by: actor, reason });
     entries += erased;
     more = erased > 0;
   }
-  const data = { entries, reason };
-  await withTenant(deps.db, tenant, (trx) => audit(trx, tenant, { actor, action: 'audit.erase', data }));
   return { entries: BigInt(entries), more };
 }

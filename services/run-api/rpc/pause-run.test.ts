@@ -67,3 +67,16 @@ test('what stands still already, ends or has ended is not paused', async () => {
   const closed = await bench.database.run(tenant, { status: 'completed', closed_at: new Date() });
   expect((await stewardErrorOf(runs.resumeRun({ runId: closed }))).code).toBe('WRONG_STATE');
 });
+
+test('what is paused as unusual is resumed by people who look after the tenant, not by who started it', async () => {
+  const tenant = await bench.database.tenant();
+  const unusual = { status: 'paused', paused_by: 'steward', started_by: 'shop' };
+  const run = await bench.database.run(tenant, unusual);
+  const service = bench.as({ tenant, subject: 'shop', roles: ['service'], onBehalfOf: 'ann@acme' });
+  expect((await stewardErrorOf(service.runs.resumeRun({ runId: run }))).code).toBe('ROLE_MISSING');
+  const user = bench.as({ tenant, subject: 'ann@acme', roles: ['user'] });
+  expect((await stewardErrorOf(user.runs.resumeRun({ runId: run }))).code).toBe('ROLE_MISSING');
+  await bench.as({ tenant }).runs.resumeRun({ runId: run });
+  const [row] = await bench.database.query('select paused_by from steward.agent_runs where id = $1', [run]);
+  expect(row?.paused_by).toBeNull();
+});

@@ -1,5 +1,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { Transaction } from 'kysely';
+import { WATCHER } from '#domain/anomaly.ts';
+import { StewardError } from '#domain/errors.ts';
 import type { RunStatus } from '#domain/run.ts';
 import type { ResumeRunRequest, ResumeRunResponseSchema } from '#gen/steward/run/v1/run_service_pb.ts';
 import { audit, record } from '#platform/database/journal.ts';
@@ -8,10 +10,13 @@ import { assertMayStart } from '#platform/database/switches.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
+import type { Principal, Role } from '#platform/identity/principal.ts';
 import { Checks } from '../checks.ts';
 import type { RunApiDeps } from '../deps.ts';
 import { assertOpen, type LockedRun, lockRun, owedOf, readRun } from '../run-rows.ts';
 import { toRun } from '../views/run.ts';
+
+const LOOKERS: ReadonlySet<Role> = new Set<Role>(['operator', 'admin', 'approver']);
 
 /** Lets a paused run go on where it stood. A run that is not paused stays as it is. */
 export async function resumeRun(
@@ -27,6 +32,7 @@ export async function resumeRun(
   const done = await withTenant(deps.db, tenant, async (trx) => {
     const run = await lockRun(trx, ctx.principal, request.runId);
     assertOpen(run);
+    assertPerson(ctx.principal, run);
     await assertMayStart(trx, { agent: run.agent, actingUser: run.acting_user, id: run.id });
     const outbox = run.paused_by === null ? await owedOf(trx, run.id) : await resume(trx, run, subject);
     return { outbox, run: await readRun(trx, ctx.principal, run.id) };
@@ -34,6 +40,16 @@ export async function resumeRun(
   deps.notifier.wake(request.runId);
   await deps.deliveries.send(tenant, done.outbox);
   return { run: toRun(done.run, deps.temporalUi) };
+}
+
+/** What was paused because it is unusual is looked at by a person: who started it may be what is wrong. */
+function assertPerson({ roles, onBehalfOf }: Principal, run: LockedRun): void {
+  const looks = onBehalfOf === null && roles.some((role) => LOOKERS.has(role));
+  if (run.paused_by !== WATCHER || looks) return;
+  throw new StewardError(
+    'ROLE_MISSING',
+    `Run ${run.id} is paused because it goes otherwise than usual. An operator, admin or approver resumes it.`,
+  );
 }
 
 async function resume(trx: Transaction<Database>, run: LockedRun, by: string): Promise<number[]> {

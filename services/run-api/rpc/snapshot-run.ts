@@ -16,7 +16,8 @@ type Item = MessageInitShape<typeof SnapshotRunResponseSchema>;
 
 const MOST_AT_ONCE = 4;
 const CHUNK_BYTES = 262_144;
-let underWay = 0;
+/** Bundles being taken in this process, by tenant. */
+const underWay = new Map<string, number>();
 
 /** One run as one signed bundle. What is read at the same time by a slow reader is one page. */
 export async function* snapshotRun(
@@ -29,10 +30,11 @@ export async function* snapshotRun(
   const checks = new Checks();
   checks.runId(runId);
   checks.done();
-  if (underWay >= MOST_AT_ONCE) {
+  const others = underWay.get(principal.tenant) ?? 0;
+  if (others >= MOST_AT_ONCE) {
     throw new StewardError('LIMIT_REACHED', `${MOST_AT_ONCE} bundles are being taken already. Try again in a minute.`);
   }
-  underWay += 1;
+  underWay.set(principal.tenant, others + 1);
   try {
     const inTenant = <T>(work: (trx: Transaction<Database>) => Promise<T>): Promise<T> => {
       ctx.signal.throwIfAborted();
@@ -57,7 +59,9 @@ export async function* snapshotRun(
     bundle.add(JSON.stringify({ signature: await deps.signBundle({ tenant, run: runId, digest, lines }, subject) }));
     yield { lines: bundle.take() };
   } finally {
-    underWay -= 1;
+    const left = (underWay.get(principal.tenant) ?? 1) - 1;
+    if (left === 0) underWay.delete(principal.tenant);
+    else underWay.set(principal.tenant, left);
   }
 }
 
