@@ -30,6 +30,9 @@ export interface Remainders {
   readonly rate: UserRate;
 }
 
+/** Busy minutes of users within a day, under which a 99th percentile says nothing. */
+const LEAST_MINUTES = 100;
+
 /** Calls of a user in the minute that `minute` begins, and the tenant's 99th percentile of them; 0: not known yet. */
 export interface UserRate {
   readonly minute: number;
@@ -72,7 +75,8 @@ export async function lockRemainders(
       a.rate_minute as minute, a.rate_calls as calls,
       (select p.allotted_micro_usd - p.settled_micro_usd - p.reserved_micro_usd from product_accounts p
         where p.month = ${months.month} and p.part = ${productPart(run)}) as product,
-      (select b.p99_calls_per_minute from tenant_baselines b where b.tenant = ${tenant}) as p99
+      (select b.p99_calls_per_minute from tenant_baselines b
+        where b.tenant = ${tenant} and b.minutes >= ${LEAST_MINUTES}) as p99
     from ledger_accounts a where a.id = any(${accounts}::text[])
     order by array_position(${accounts}::text[], a.id)
     for update of a`.execute(trx);
