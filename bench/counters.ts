@@ -47,27 +47,30 @@ export async function countEach<K>(
 ): Promise<ReadonlyMap<K, Counted>> {
   const counted = new Map<K, Counted>();
   const heard = await countNotifies(database);
-  let before = await readSettled(database, signal);
-  for (const key of keys) {
-    const place = await walNow(database);
-    const transaction = await nextTransaction(database);
-    const notified = heard.count();
-    await work(key);
-    const taken = (await nextTransaction(database)) - transaction;
-    const logged = place === null ? null : await walSince(database, place, NOT_COUNTED);
-    const after = await readSettled(database, signal);
-    const byTable = differences(before, after);
-    counted.set(key, {
-      written: byTable.reduce((sum, { written }) => sum + written, 0),
-      read: byTable.reduce((sum, { read }) => sum + read, 0),
-      writes: logged?.writes ?? taken,
-      walBytes: logged?.bytes ?? Number.NaN,
-      notifies: heard.count() - notified,
-      byTable,
-    });
-    before = after;
+  try {
+    let before = await readSettled(database, signal);
+    for (const key of keys) {
+      const place = await walNow(database);
+      const transaction = await nextTransaction(database);
+      const notified = heard.count();
+      await work(key);
+      const taken = (await nextTransaction(database)) - transaction;
+      const logged = place === null ? null : await walSince(database, place, NOT_COUNTED);
+      const after = await readSettled(database, signal);
+      const byTable = differences(before, after);
+      counted.set(key, {
+        written: byTable.reduce((sum, { written }) => sum + written, 0),
+        read: byTable.reduce((sum, { read }) => sum + read, 0),
+        writes: logged?.writes ?? taken,
+        walBytes: logged?.bytes ?? Number.NaN,
+        notifies: heard.count() - notified,
+        byTable,
+      });
+      before = after;
+    }
+  } finally {
+    heard.end();
   }
-  heard.end();
   return counted;
 }
 

@@ -111,7 +111,7 @@ async function bringUp(options: StandOptions, undo: (() => Promise<unknown>)[]):
   const admin = connect(AdminService, { address: stack.environment.runApi, token: tokenOf(stack, WHO.admin) });
   const runs = connect(RunService, { address: stack.environment.runApi, token: tokenOf(stack, WHO.desk) });
   undo.push(async () => [admin, runs].map((connection) => connection.close()));
-  for (const name of ['bench-turns', 'bench-stream', 'bench-hold']) {
+  for (const name of ['bench-turns', 'bench-long', 'bench-stream', 'bench-hold']) {
     await admin.client.applyAgent({
       yaml: await readFile(join(import.meta.dirname, 'agents', `${name}.yaml`), 'utf8'),
     });

@@ -17,6 +17,8 @@ export interface MeasuredRun {
 }
 
 const START_MS = 30_000;
+/** Runs of more turns belong to an agent of their own: at 50 times what its others cost, a run is stopped. */
+const LONGEST_USUAL = 100;
 /** A turn that takes longer is no turn. */
 const TURN_MS = 3_000;
 
@@ -29,7 +31,11 @@ export function taskOf(stand: Pick<Stand, 'project'>, turns: number, modelMs: nu
 /** Plays one run of so many turns, each one model call and one tool call, to its end. */
 export async function playRun(stand: Stand, turns: number, modelMs = 0): Promise<string> {
   const { run } = await stand.runs.startRun(
-    { requestId: randomUUID(), agent: 'bench-turns', input: taskOf(stand, turns, modelMs) },
+    {
+      requestId: randomUUID(),
+      agent: turns > LONGEST_USUAL ? 'bench-long' : 'bench-turns',
+      input: taskOf(stand, turns, modelMs),
+    },
     { signal: stand.signal },
   );
   if (!run) throw new Error('run-api started no run.');
