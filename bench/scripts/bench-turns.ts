@@ -7,13 +7,15 @@ export const benchTurns = {
   answer: (view: View) => {
     const turns = view.param('turns', 10);
     const pace = { firstMs: view.param('model_ms', 0) };
-    if (view.turn >= turns) return { text: `All ${turns} tasks are filed.`, pace };
-    const args = { project_id: view.param('project_id', ''), title: `Task ${view.turn + 1} of ${turns}` };
-    return { text: `Filing task ${view.turn + 1} of ${turns}.`, calls: [{ tool: 'create_task', args }], pace };
+    // By what was said last: a long run leaves its oldest turns out.
+    const turn = Number(/^Filing task (\d+) of/.exec(view.lastAssistantText)?.[1] ?? 0);
+    if (turn >= turns) return { text: `All ${turns} tasks are filed.`, pace };
+    const args = { project_id: view.param('project_id', ''), title: `Task ${turn + 1} of ${turns}` };
+    return { text: `Filing task ${turn + 1} of ${turns}.`, calls: [{ tool: 'create_task', args }], pace };
   },
 };
 
 interface View {
-  readonly turn: number;
+  readonly lastAssistantText: string;
   param<T>(name: string, fallback: T): T;
 }
