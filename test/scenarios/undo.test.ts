@@ -133,7 +133,10 @@ test('what was created, updated and deleted is as it was before, undone in rever
   );
   expect(audit.map((row) => `${row.actor} ${row.action} ${row.call_id}`)).toEqual([
     `${OLGA.subject} run.undo null`,
-    ...['4.0', '3.0', '2.0', '1.0'].map((call) => `${OLGA.subject} undo.undone ${call}`),
+    ...['4.0', '3.0', '2.0', '1.0'].flatMap((call) => [
+      `${DESK.onBehalfOf} undo.authorized ${call}`,
+      `${OLGA.subject} undo.undone ${call}`,
+    ]),
   ]);
   const { status } = await s.temporal.client.workflow.getHandle(`undo/${undo.id}`).describe();
   expect(status.name).toBe('COMPLETED');
