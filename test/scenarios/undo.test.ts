@@ -138,8 +138,9 @@ test('what was created, updated and deleted is as it was before, undone in rever
       `${OLGA.subject} undo.undone ${call}`,
     ]),
   ]);
-  const { status } = await s.temporal.client.workflow.getHandle(`undo/${undo.id}`).describe();
-  expect(status.name).toBe('COMPLETED');
+  const handle = s.temporal.client.workflow.getHandle(`undo/${undo.id}`);
+  await handle.result();
+  expect((await handle.describe()).status.name).toBe('COMPLETED');
 
   // Asked for again, it is undone already, and nothing is touched.
   const activity = await s.query('select count(*) from projects.task_activity');

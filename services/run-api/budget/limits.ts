@@ -1,4 +1,5 @@
 import { sql, type Transaction } from 'kysely';
+import { StewardError } from '#domain/errors.ts';
 import { tenantMonthAccount, userMonthAccount } from '#domain/ids.ts';
 import { enqueue } from '#platform/database/outbox.ts';
 import type { Database } from '#platform/database/tables.ts';
@@ -46,4 +47,21 @@ export async function tellWaiting(trx: Transaction<Database>, tenant: string, us
     outbox.push(await enqueue(trx, tenant, { kind: 'raise_budget', runId: id, payload: { raiseId } }));
   }
   return outbox;
+}
+
+/** Throws INVALID_REQUEST where the tenant's tier gives no numbers and it has not all of its own. */
+export async function refuseWithoutNumbers(trx: Transaction<Database>, tenant: string): Promise<void> {
+  const row = await trx
+    .selectFrom('tenants as n')
+    .innerJoin('tiers as t', 't.name', 'n.tier')
+    .select(['t.month_budget_micro_usd as given', 'n.month_budget_micro_usd as month', 'n.tier'])
+    .select(['n.max_concurrent_runs as slots', 'n.max_runs_per_day as day'])
+    .where('n.id', '=', tenant)
+    .executeTakeFirst();
+  if (row === undefined || row.given !== null || ![row.month, row.slots, row.day].includes(null)) return;
+  throw new StewardError(
+    'INVALID_REQUEST',
+    `Tier ${row.tier} gives no numbers: set month_budget_micro_usd, max_concurrent_runs and max_runs_per_day with it.`,
+    { details: { field: 'tier' } },
+  );
 }

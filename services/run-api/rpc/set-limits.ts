@@ -1,6 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { Transaction, Updateable } from 'kysely';
-import { StewardError } from '#domain/errors.ts';
 import type { ChargePolicy } from '#domain/run.ts';
 import type {
   SetLimitsRequest,
@@ -15,7 +14,7 @@ import type { Database, TenantsTable } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
 import { balancesOf, isPlatform, openAccounts } from '../budget/levels.ts';
-import { applyLimits, tellWaiting } from '../budget/limits.ts';
+import { applyLimits, refuseWithoutNumbers, tellWaiting } from '../budget/limits.ts';
 import { setProductLimit } from '../budget/product.ts';
 import { Checks } from '../checks.ts';
 import type { RunApiDeps } from '../deps.ts';
@@ -122,20 +121,7 @@ async function changeTenant(
     .set(changes as Updateable<TenantsTable>)
     .where('id', '=', tenant)
     .execute();
-  const row = await trx
-    .selectFrom('tenants as n')
-    .innerJoin('tiers as t', 't.name', 'n.tier')
-    .select(['t.month_budget_micro_usd as given', 'n.month_budget_micro_usd as month', 'n.tier'])
-    .select(['n.max_concurrent_runs as slots', 'n.max_runs_per_day as day'])
-    .where('n.id', '=', tenant)
-    .executeTakeFirstOrThrow();
-  if (row.given === null && [row.month, row.slots, row.day].includes(null)) {
-    throw new StewardError(
-      'INVALID_REQUEST',
-      `Tier ${row.tier} gives no numbers: set month_budget_micro_usd, max_concurrent_runs and max_runs_per_day with it.`,
-      { details: { field: 'tenant.tier' } },
-    );
-  }
+  await refuseWithoutNumbers(trx, tenant);
   return changes;
 }
 

@@ -103,6 +103,18 @@ test('values out of their range are all named, and roles are kept', async () => 
   expect((await stewardErrorOf(bench.as({ tenant: 'nobody' }).admin.getTenant({}))).code).toBe('NOT_FOUND');
 });
 
+test('a tier that gives no numbers is refused to a tenant that has none of its own, and nothing changes', async () => {
+  const bare = { month_budget_micro_usd: null, max_concurrent_runs: null, max_runs_per_day: null };
+  const tenant = await bench.database.tenant({ tier: 'free', ...bare });
+  const { admin } = bench.as({ tenant });
+  const error = await stewardErrorOf(admin.updateTenant({ tier: 'enterprise', maxConcurrentRuns: 5 }));
+  expect(error).toMatchObject({ code: 'INVALID_REQUEST' });
+  expect(error.message).toContain('set month_budget_micro_usd');
+  expect((await admin.getTenant({})).tenant).toMatchObject({ tier: 'free', maxConcurrentRuns: 2 });
+  const own = { monthBudgetMicroUsd: 1_000_000n, maxConcurrentRuns: 5, maxRunsPerDay: 9 };
+  expect((await admin.updateTenant({ tier: 'enterprise', ...own })).tenant).toMatchObject({ tier: 'enterprise' });
+});
+
 test('a limit that is lowered while the month is being opened holds for that month', async () => {
   const tenant = await bench.database.tenant({ month_budget_micro_usd: 1_000_000 });
   const worker = connect<Database>(await bench.database.urlAs('steward_worker'));

@@ -7,7 +7,7 @@ import { audit } from '#platform/database/journal.ts';
 import type { TenantsTable } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
-import { applyLimits, tellWaiting } from '../budget/limits.ts';
+import { applyLimits, refuseWithoutNumbers, tellWaiting } from '../budget/limits.ts';
 import { Checks } from '../checks.ts';
 import type { RunApiDeps } from '../deps.ts';
 import { readTenant, toTenant } from '../views/tenant.ts';
@@ -29,6 +29,7 @@ export async function updateTenant(
     if (Object.keys(changes).length === 0) return { row: await readTenant(trx, tenant), outbox: [] };
     await lockSettings(trx, tenant);
     await trx.updateTable('tenants').set(changes).where('id', '=', tenant).execute();
+    await refuseWithoutNumbers(trx, tenant);
     const row = await readTenant(trx, tenant);
     const outbox = (await applyLimits(trx, tenant)) ? await tellWaiting(trx, tenant) : [];
     await audit(trx, tenant, { actor: subject, action: 'tenant.update', data: { ...changes } });

@@ -321,7 +321,8 @@ export const GetTenantResponseSchema: GenMessage<GetTenantResponse> = /*@__PURE_
  */
 export type UpdateTenantRequest = Message<"steward.admin.v1.UpdateTenantRequest"> & {
   /**
-   * Fields not set stay as they are.
+   * Fields not set stay as they are. free, pro or enterprise; enterprise gives no numbers, so the next three are the
+   * tenant's own by then: INVALID_ARGUMENT otherwise.
    *
    * @generated from field: optional string tier = 1;
    */
