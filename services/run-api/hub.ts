@@ -28,9 +28,10 @@ export interface HubOptions {
   readonly most?: number;
   /** Of one tenant. Default 2,000: one that opens streams without end leaves room for the others. */
   readonly mostOfTenant?: number;
+  /** How often heads of followed runs are read again, since a NOTIFY can be lost. Default 1,000 ms. */
+  readonly lookMs?: number;
 }
 
-/** A NOTIFY can be lost: heads of followed runs are read again so often. */
 const LOOK_MS = 1_000;
 const MOST_FOLLOWERS = 10_000;
 const MOST_OF_TENANT = 2_000;
@@ -122,7 +123,7 @@ class PostgresHub implements Hub {
       this.#looking = this.#look()
         .catch((error: unknown) => this.#options.onError?.(error))
         .finally(() => this.#schedule());
-    }, LOOK_MS);
+    }, this.#options.lookMs ?? LOOK_MS);
   }
 
   async #look(): Promise<void> {

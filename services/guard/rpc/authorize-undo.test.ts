@@ -45,7 +45,8 @@ test('grants one attempt of exactly this undo, always of the same record', async
     tool: 'write_note',
     attempt: 1,
   });
-  expect(grant.expiresAt.getTime() - before).toBeLessThanOrEqual(120_000);
+  expect(grant.expiresAt.getTime() - grant.issuedAt.getTime()).toBeLessThanOrEqual(120_000);
+  expect(grant.issuedAt.getTime()).toBeGreaterThanOrEqual(before - 1_000);
   expect(first.expiresAt && timestampMs(first.expiresAt)).toBe(grant.expiresAt.getTime());
   expect(await of.step()).toMatchObject({ state: 'pending', attempts: 1, digest, authorized_at: expect.any(Date) });
   const second = await authorizeUndo(of);

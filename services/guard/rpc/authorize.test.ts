@@ -61,7 +61,8 @@ test('what policy allows is started, and granted for one attempt of exactly this
     tool: 'write_note',
     attempt: 1,
   });
-  expect(verified.expiresAt.getTime() - before).toBeLessThanOrEqual(120_000);
+  expect(verified.expiresAt.getTime() - verified.issuedAt.getTime()).toBeLessThanOrEqual(120_000);
+  expect(verified.issuedAt.getTime()).toBeGreaterThanOrEqual(before - 1_000);
   expect(granted.expiresAt && timestampMs(granted.expiresAt)).toBe(verified.expiresAt.getTime());
   expect((await run.rows('calls'))[0]).toMatchObject({ state: 'started', attempts: 1, started_at: expect.any(Date) });
   expect((await run.rows('events')).at(-1)).toMatchObject({
