@@ -41,6 +41,8 @@ export const suites: readonly Suite[] = [
         stuck: 0,
         rolls: 1,
         nonDeterminism: 0,
+        auditMissing: 0,
+        auditDamage: 0,
       },
     },
     minutes: 5,

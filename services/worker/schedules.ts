@@ -16,6 +16,7 @@ export async function ensureSchedules(client: Client): Promise<void> {
       taskQueue: MAINTENANCE_TASK_QUEUE,
       args: [job],
       workflowExecutionTimeout: '10m' as const,
+      workflowTaskTimeout: '5s' as const,
     };
     const policies = { overlap: ScheduleOverlapPolicy.SKIP, catchupWindow: '1m' as const };
     try {

@@ -17,6 +17,7 @@ const counted = {
 const found = {
   options,
   count: counted,
+  audit: { wanted: 40, missing: 0, surplus: 0, damage: 0 },
   kills: [{ target: 'worker', pid: 1, point: null, at: 1, work: [], readyAt: 2 } as const],
   notes: [{ target: 'projects', point: 'late', what: 'x', at: 1, pid: 1, work: [] } as const],
   recoveries: Array.from({ length: 10 }, (_, index) => ({ run: 'a', backToStep: 500 * index, killToStep: 9_000 })),
@@ -36,9 +37,19 @@ test('the figures are those of the contract, and all is well', () => {
   expect(faultsOf(figures, options)).toEqual([]);
 });
 
-test.each(['duplicated', 'lost', 'stuck', 'contradicted', 'disagreements', 'watchErrors', 'crashes'] as const)(
-  '%s above zero is a fault',
-  (name) => expect(faultsOf({ ...figures, [name]: 1 }, options)).toEqual([`${name} is 1 and must be 0`]),
+test.each([
+  'duplicated',
+  'lost',
+  'stuck',
+  'contradicted',
+  'disagreements',
+  'auditMissing',
+  'auditSurplus',
+  'auditDamage',
+  'watchErrors',
+  'crashes',
+] as const)('%s above zero is a fault', (name) =>
+  expect(faultsOf({ ...figures, [name]: 1 }, options)).toEqual([`${name} is 1 and must be 0`]),
 );
 
 test('runs that did not complete, kills that did not come and slow recoveries are faults', () => {

@@ -1,4 +1,5 @@
 import { columns, percentile, rounded } from '#bench/figures.ts';
+import type { AuditFound } from './audit.ts';
 import type { Count } from './count.ts';
 import type { ChaosOptions } from './options.ts';
 import type { Watched } from './people.ts';
@@ -11,6 +12,7 @@ import type { Kill } from './supervisor.ts';
 export interface Found {
   readonly options: ChaosOptions;
   readonly count: Count;
+  readonly audit: AuditFound;
   readonly kills: readonly Kill[];
   readonly notes: readonly Note[];
   readonly recoveries: readonly Recovery[];
@@ -56,6 +58,10 @@ export function figuresOf(found: Found) {
     sabotage: options.sabotage,
     contradicted: count.contradicted,
     disagreements: count.disagreements,
+    auditWanted: found.audit.wanted,
+    auditMissing: found.audit.missing,
+    auditSurplus: found.audit.surplus,
+    auditDamage: found.audit.damage,
     recoveries: free.length,
     recoveriesHeldLate: recoveries.length - free.length,
     outageMsP50: rounded(percentile(whole, 50), 0),
@@ -127,6 +133,9 @@ export function faultsOf(figures: Figures, options: ChaosOptions): readonly stri
     'nonDeterminism',
     'contradicted',
     'disagreements',
+    'auditMissing',
+    'auditSurplus',
+    'auditDamage',
     'watchErrors',
     'crashes',
   ] as const) {
@@ -158,6 +167,10 @@ export function report(figures: Figures, found: Found): readonly string[] {
       ['  late calls', text(figures.late)],
       ['    of them in time to take effect', text(figures.lateDone)],
       ['  mails handed over again and dropped there', text(figures.mailsRepeated)],
+      ['Verdicts, grants, decisions, effects, starts and ends', text(figures.auditWanted)],
+      ['  without an audit entry', text(figures.auditMissing)],
+      ['  audit entries beyond them', text(figures.auditSurplus)],
+      ['  damage the verifier found', text(figures.auditDamage)],
       [`${figures.kills} kills, ${figures.killsInFlight} of them with something in flight`, ''],
       ...Object.entries(figures.killsBy).map(([name, number]) => [`  ${name}`, String(number)]),
       ['Worker replaced by the next release', String(figures.rolls)],

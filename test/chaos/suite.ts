@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { randomOf } from '#bench/figures.ts';
 import { type TestStack, testStack } from '#test/support/stack.ts';
+import { auditOf } from './audit.ts';
 import { count } from './count.ts';
 import { gather } from './evidence.ts';
 import type { ChaosOptions } from './options.ts';
@@ -121,6 +122,7 @@ async function onStack(
   }
   signal.throwIfAborted();
   const evidence = await gather(s, options.seed);
+  const audit = await auditOf(s, options.seed);
   const pauses = [
     ...supervisor.kills.filter(({ target }) => target === 'worker'),
     // Whatever these leave waiting is counted from when they are back; of their own they leave nothing.
@@ -130,6 +132,7 @@ async function onStack(
   return {
     options,
     count: count(evidence, options.seed, options.runs),
+    audit,
     kills: supervisor.kills,
     notes: control.notes(),
     recoveries: recoveriesOf(pauses, await readEvents(s)),

@@ -3,7 +3,8 @@ import type { MaintenanceActivities, MaintenanceJob } from '#domain/ports/mainte
 
 const { reconcile, sweep, deliverOutbox } = proxyActivities<MaintenanceActivities>({
   startToCloseTimeout: '5m',
-  heartbeatTimeout: '20s',
+  // A pass whose worker died keeps the next one waiting for so long: they do not overlap.
+  heartbeatTimeout: '6s',
   retry: { initialInterval: '1s', maximumInterval: '10s', maximumAttempts: 3 },
 });
 
