@@ -10,6 +10,7 @@ import { record } from './journal.ts';
 import { chargeDead, runCost } from './ledger.ts';
 import { unreadAtEnd } from './messages.ts';
 import type { Notifier } from './notify.ts';
+import { closeQuantities } from './quantities.ts';
 import { refundRun } from './refunds.ts';
 import { lockRun, type RunRow, readRun, verifyRow } from './run-row.ts';
 import type { StoredMessage } from './steps.ts';
@@ -86,6 +87,7 @@ async function writeEnd(
     .where('run_id', '=', ref.run)
     .where('state', '=', 'judged')
     .execute();
+  await closeQuantities(trx, ref.run);
   const refunded = await refundRun(trx, ref, end.status);
   const outcome = end.status === 'completed' ? await lastWords(trx, ref) : '';
   const cost = await runCost(trx, ref.run);

@@ -1,4 +1,4 @@
-import { sql, type Transaction } from 'kysely';
+import { type RawBuilder, sql, type Transaction } from 'kysely';
 import { type LimitScope, limitsInForce, type QuantityLimit, type Used } from '#domain/quantities.ts';
 import { storableJson } from './storable.ts';
 import type { Database } from './tables.ts';
@@ -39,7 +39,10 @@ export async function limitsOf(trx: Transaction<Database>): Promise<readonly Qua
   return limitsInForce(own);
 }
 
-/** What is held or spent of these quantities in every window that ends now. By the database's clock. */
+/**
+ * What is held or spent of these quantities in every window that ends now, by the database's clock. What is held counts in
+ * all of them, however old: it may be spent in the next moment.
+ */
 export async function usedBy(
   trx: Transaction<Database>,
   spender: Spender,
@@ -47,22 +50,30 @@ export async function usedBy(
 ): Promise<Used> {
   const { tenant, run, user, agent } = spender;
   const { rows } = await sql<{ quantity: string } & Record<LimitScope, number>>`
-    with clock as (select clock_timestamp() as at)
-    select quantity,
-      least(coalesce(sum(amount + overage) filter (where run_id = ${run}), 0), ${MOST})::int8 as run,
-      least(coalesce(sum(amount + overage) filter (where w.acting_user = ${user} and reserved_at > at - interval '1 hour'), 0), ${MOST})::int8
-        as "user-hour",
-      least(coalesce(sum(amount + overage) filter (where w.acting_user = ${user} and reserved_at > at - interval '1 day'), 0), ${MOST})::int8
-        as "user-day",
-      least(coalesce(sum(amount + overage) filter (where w.agent = ${agent} and reserved_at > at - interval '1 day'), 0), ${MOST})::int8
-        as "agent-day",
-      least(coalesce(sum(amount + overage) filter (where reserved_at > at - interval '1 hour'), 0), ${MOST})::int8 as "tenant-hour",
-      least(coalesce(sum(amount + overage) filter (where reserved_at > at - interval '1 day'), 0), ${MOST})::int8 as "tenant-day"
-    from quantity_windows w, clock
-    where tenant = ${tenant} and quantity = any(${[...quantities]}::text[]) and state <> 'released'
-      and (reserved_at > at - interval '1 day' or run_id = ${run})
-    group by quantity`.execute(trx);
+    with counting as (
+      select w.quantity, w.run_id, w.acting_user, w.agent, w.amount + w.overage as amount,
+        w.state = 'held' or w.reserved_at > clock.at - interval '1 hour' as hour,
+        w.state = 'held' or w.reserved_at > clock.at - interval '1 day' as day
+      from quantity_windows w, (select clock_timestamp() as at) clock
+      where w.tenant = ${tenant} and w.quantity = any(${[...quantities]}::text[]) and w.state <> 'released'
+        and (w.reserved_at > clock.at - interval '1 day' or w.state = 'held' or w.run_id = ${run}))
+    select quantity, ${sum(sql`run_id = ${run}`)} as run,
+      ${sum(sql`acting_user = ${user} and hour`)} as "user-hour", ${sum(sql`acting_user = ${user} and day`)} as "user-day",
+      ${sum(sql`agent = ${agent} and day`)} as "agent-day",
+      ${sum(sql`hour`)} as "tenant-hour", ${sum(sql`day`)} as "tenant-day"
+    from counting group by quantity`.execute(trx);
   return Object.fromEntries(rows.map(({ quantity, ...scopes }) => [quantity, scopes]));
+}
+
+const sum = (which: RawBuilder<unknown>) =>
+  sql`least(coalesce(sum(amount) filter (where ${which}), 0), ${sql.lit(MOST)})::int8`;
+
+/** Whether a call has its reservation. One that still holds it counts from now on: it is about to begin once more. */
+export async function holdsAlready(trx: Transaction<Database>, run: string, call: string): Promise<boolean> {
+  const { rows } = await sql`
+    update quantity_windows set reserved_at = case state when 'held' then clock_timestamp() else reserved_at end
+    where run_id = ${run} and call_id = ${call} and state <> 'released' returning quantity`.execute(trx);
+  return rows.length > 0;
 }
 
 /** Holds what a call may spend from now on. Of a call that holds it already, nothing changes. */
@@ -105,5 +116,13 @@ export async function settleQuantities(
   await sql`
     update quantity_windows set state = ${spent === null ? 'released' : 'spent'},
       overage = greatest(0, coalesce((${told}::jsonb ->> quantity)::int8, 0) - amount)
-    where run_id = ${run} and call_id = ${call} and state = 'held'`.execute(trx);
+    where run_id = ${run} and call_id = ${call} and state <> 'released'`.execute(trx);
+}
+
+/**
+ * At the end of a run: nothing of it can begin any more, so what its calls of unknown outcome held counts as spent when it
+ * was last let begin, and slides out of the windows. Where it is learned that nothing took place, it is given back.
+ */
+export async function closeQuantities(trx: Transaction<Database>, run: string): Promise<void> {
+  await sql`update quantity_windows set state = 'spent' where run_id = ${run} and state = 'held'`.execute(trx);
 }

@@ -62,15 +62,37 @@ test('after five deletes of a user within an hour the sixth is denied and nobody
   }
   const run = await bench.run({ tenant });
   const { calls } = await run.judge([destroy('n1')]);
-  expect(calls[0]).toMatchObject({ verdict: VerdictKind.DENY, code: 'LIMIT_REACHED', approvalId: '' });
+  expect(calls[0]).toMatchObject({ verdict: VerdictKind.DENY, code: 'QUANTITY_LIMIT', approvalId: '' });
   expect(calls[0]?.reason).toContain('5 for this user within an hour, 0 left');
   const other = await bench.run({ tenant, columns: { acting_user: 'bob@acme' }, grant: { user: 'bob@acme' } });
   expect((await other.judge([destroy('n1')])).calls[0]?.verdict).toBe(VerdictKind.ASK);
+  const later = (state: string) =>
+    bench.database.query(
+      `update steward.quantity_windows set reserved_at = reserved_at - interval '61 minutes', state = $2 where tenant = $1`,
+      [tenant, state],
+    );
+  // What has not come to an end may still take place, however long ago it was let begin.
+  await later('held');
+  expect((await run.judge([destroy('n1')], 2)).calls[0]?.verdict).toBe(VerdictKind.DENY);
+  await later('spent');
+  expect((await run.judge([destroy('n1')], 3)).calls[0]?.verdict).toBe(VerdictKind.ASK);
+});
+
+test('a call that is let begin once more counts from then on', async () => {
+  const run = await bench.run();
+  const call = await run.ask();
+  await approve(run, call);
+  await authorize(run, call);
   await bench.database.query(
-    `update steward.quantity_windows set reserved_at = reserved_at - interval '61 minutes' where tenant = $1`,
-    [tenant],
+    `update steward.quantity_windows set reserved_at = reserved_at - interval '61 minutes' where run_id = $1`,
+    [run.id],
   );
-  expect((await run.judge([destroy('n1')], 2)).calls[0]?.verdict).toBe(VerdictKind.ASK);
+  await authorize(run, call);
+  await bench.database.query(`update steward.quantity_windows set state = 'spent' where run_id = $1`, [run.id]);
+  const [usage] = (await limits(run.tenant).getUsage({ actingUser: 'ann@acme' })).windows.filter(
+    ({ limit }) => limit?.quantity === 'rows.deleted' && limit.scope === 'user-hour',
+  );
+  expect(usage).toMatchObject({ used: 1n, left: 4n });
 });
 
 test('what was approved is held against what others have spent meanwhile', async () => {
@@ -84,14 +106,14 @@ test('what was approved is held against what others have spent meanwhile', async
     asked.push({ run, call });
   }
   const came = await Promise.all(asked.map(({ run, call }) => authorize(run, call).then(() => 'begun', codeOf)));
-  expect(came.toSorted()).toEqual(['LIMIT_REACHED', 'begun']);
+  expect(came.toSorted()).toEqual(['QUANTITY_LIMIT', 'begun']);
 });
 
 test('calls of one turn are judged in order, each with what the earlier ones leave; the rest may begin at once', async () => {
   const run = await bench.run();
   await limits(run.tenant).setLimit({ quantity: 'payout.cents', scope: 'run', amount: 100n });
   const { calls } = await run.judge([pay(60), pay(50), pay(40), pay(1)], 1, true);
-  expect(calls.map(({ code }) => code)).toEqual(['', 'LIMIT_REACHED', '', 'LIMIT_REACHED']);
+  expect(calls.map(({ code }) => code)).toEqual(['', 'QUANTITY_LIMIT', '', 'QUANTITY_LIMIT']);
   expect(await windows(run)).toMatchObject([
     { call_id: '1.0', amount: 60 },
     { call_id: '1.2', amount: 40 },
@@ -142,7 +164,7 @@ test('a batch limit of nothing holds for a single call', async () => {
   const run = await bench.run();
   await limits(run.tenant).setLimit({ quantity: 'batch.destructive', scope: 'turn', amount: 0n });
   const { calls } = await run.judge([{ tool: 'send_note', args: { note_id: 'n1', to: 'bob@client.example' } }]);
-  expect(calls[0]).toMatchObject({ verdict: VerdictKind.DENY, code: 'LIMIT_REACHED' });
+  expect(calls[0]).toMatchObject({ verdict: VerdictKind.DENY, code: 'QUANTITY_LIMIT' });
 });
 
 test('leave to execute says what may be spent at most', async () => {
@@ -161,7 +183,7 @@ test('sums beyond all numbers pass every limit and break nothing', async () => {
      from generate_series(1, 3) n`,
     [run.tenant, run.id],
   );
-  expect((await run.judge([pay(1)])).calls[0]?.code).toBe('LIMIT_REACHED');
+  expect((await run.judge([pay(1)])).calls[0]?.code).toBe('QUANTITY_LIMIT');
 });
 
 test('many destructive calls in one turn are all asked for as one batch', async () => {

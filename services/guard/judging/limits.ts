@@ -10,7 +10,7 @@ import {
   usedAfter,
 } from '#domain/quantities.ts';
 import type { Tier } from '#domain/verdict.ts';
-import { hold, limitsOf, lockQuantities, type Spender, usedBy } from '#platform/database/quantities.ts';
+import { hold, holdsAlready, limitsOf, lockQuantities, type Spender, usedBy } from '#platform/database/quantities.ts';
 import type { Database } from '#platform/database/tables.ts';
 import type { RunRow } from '../runs.ts';
 import { deny, type Finding, MAX_ASKED_BYTES, type Spends, type Turn, tooLongToAsk, withPreview } from './assess.ts';
@@ -87,7 +87,7 @@ function under(turn: Turn, call: JudgedCall, all: readonly Breach[]): JudgedCall
 
 function overLimit(breach: Breach): Finding & { verdict: 'deny' } {
   const { limit, used } = breach;
-  return deny('LIMIT_REACHED', `${breachText(breach)}. Propose less, or do without it.`, {
+  return deny('QUANTITY_LIMIT', `${breachText(breach)}. Propose less, or do without it.`, {
     limit: `${limit.quantity}/${limit.scope}`,
     left: Math.max(0, limit.amount - used),
   });
@@ -99,8 +99,8 @@ export function mostOf(spends: Spends): { readonly most?: Spends } {
 }
 
 /**
- * Holds what a call spends from its beginning on, once: what it held before stays. `approval`: the one that stands for it,
- * of tier 0 where there is none. Throws LIMIT_REACHED, or APPROVAL_MISSING where a limit asks for more, or for what its
+ * Holds what a call spends from its beginning on, once: what it held before stays, and counts from now. `approval`: the
+ * one that stands for it, of tier 0 where there is none. Throws QUANTITY_LIMIT, or APPROVAL_MISSING where a limit asks for more, or for what its
  * approver was not told of.
  */
 export async function reserve(
@@ -113,21 +113,14 @@ export async function reserve(
   const quantities = spentOf(spends);
   if (Object.keys(spends).length === 0) return;
   await lockQuantities(trx, run.tenant, quantities);
-  const held = await trx
-    .selectFrom('quantity_windows')
-    .select('quantity')
-    .where('run_id', '=', run.id)
-    .where('call_id', '=', call)
-    .where('state', '<>', 'released')
-    .execute();
-  if (held.length > 0) return;
+  if (await holdsAlready(trx, run.id, call)) return;
   const limits: readonly QuantityLimit[] = await limitsOf(trx);
   const spender = spenderOf(run);
   for (const breach of breaches(spends, await usedBy(trx, spender, quantities), limits)) {
     const { outcome, tier, quantity, scope } = breach.limit;
     const told = approval.why.some((line) => line.startsWith(`limit.${quantity}/${scope}:`));
     if (outcome === 'ask' && told && approval.tier >= tier) continue;
-    const code = outcome === 'ask' ? 'APPROVAL_MISSING' : 'LIMIT_REACHED';
+    const code = outcome === 'ask' ? 'APPROVAL_MISSING' : 'QUANTITY_LIMIT';
     throw new StewardError(code, `Call ${call}: ${breachText(breach)}.`, {
       details: { limit: `${quantity}/${scope}` },
     });

@@ -42,6 +42,7 @@ export async function* phases(world: LimitsWorld, runs: number, random: () => nu
   );
   yield await oneByOne(world, random);
   yield await comingBack(world, runs);
+  yield await late(world, runs);
   yield await sliding(world, runs);
 }
 
@@ -145,7 +146,7 @@ async function sliding(world: LimitsWorld, count: number): Promise<Outcome> {
   const old = first.filter((one) => one.begun).slice(0, 5);
   for (const { run, callId } of old) {
     await world.bench.database.query(
-      `update steward.quantity_windows set reserved_at = reserved_at - interval '61 minutes'
+      `update steward.quantity_windows set reserved_at = reserved_at - interval '61 minutes', state = 'spent'
        where run_id = $1 and call_id = $2`,
       [run.id, callId],
     );
@@ -159,6 +160,21 @@ async function sliding(world: LimitsWorld, count: number): Promise<Outcome> {
   return outcome('the window slides', [...first, ...second], paid, LIMIT, Math.max(0, room - admitted));
 }
 
+/** Calls that were let begin, and whose workers come back long after: they take effect then, and still count. */
+async function late(world: LimitsWorld, count: number): Promise<Outcome> {
+  const since = await world.now();
+  const tenant = await world.tenant('tenant-day', LIMIT);
+  const runs = await runsOf(world, count, 'many users')(tenant);
+  const held = await together(runs.map(async (run) => [await world.reserve(run, 1, AMOUNT)]));
+  await world.bench.database.query(
+    `update steward.quantity_windows set reserved_at = reserved_at - interval '25 hours' where tenant = $1`,
+    [tenant],
+  );
+  const others = await together(runs.map(async (run) => [await world.pay(run, 2, AMOUNT, 1)]));
+  await Promise.all(held.filter((one) => one.begun).map((one) => world.carryOut(one)));
+  return outcome('calls take effect late', [...held, ...others], await world.paid(tenant, since), LIMIT, fits(held));
+}
+
 async function together(work: readonly Promise<readonly Try[]>[]): Promise<Try[]> {
   return (await Promise.all(work)).flat();
 }
@@ -170,7 +186,7 @@ function fits(tries: readonly Try[]): number {
 }
 
 function outcome(name: string, tries: readonly Try[], paid: number, limit: number, wronglyRefused: number): Outcome {
-  const strange = tries.find(({ begun, code }) => !begun && code !== 'LIMIT_REACHED');
+  const strange = tries.find(({ begun, code }) => !begun && code !== 'QUANTITY_LIMIT');
   if (strange) throw new Error(`${name}: a call was refused with ${strange.code}, not for the limit.`);
   return {
     name,

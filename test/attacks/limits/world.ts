@@ -7,7 +7,7 @@ import { createCallStore } from '#platform/database/calls.ts';
 import { connect as connectDatabase } from '#platform/database/connect.ts';
 import { notifier } from '#platform/database/notify.ts';
 import type { Database } from '#platform/database/tables.ts';
-import { type Client, connect } from '#platform/grpc/client.ts';
+import { connect } from '#platform/grpc/client.ts';
 import { runGrantVerifier } from '#platform/identity/grants.ts';
 import { type Bench, type BenchRun, guardBench } from '#test/support/guard/bench.ts';
 
@@ -34,6 +34,8 @@ export interface LimitsWorld {
   pay(run: BenchRun, turn: number, amount: number, authorise: number): Promise<Try>;
   /** The same, up to where it may begin and no further: its worker has died. */
   reserve(run: BenchRun, turn: number, amount: number): Promise<Try>;
+  /** Another worker carries such a call out after all. */
+  carryOut(one: Try): Promise<void>;
   /** The worker records how such a call has ended after all. */
   end(one: Try, how: 'done' | 'failed'): Promise<void>;
   /** What the catalog has done for a tenant since a moment of the database's clock. */
@@ -51,7 +53,7 @@ export async function limitsWorld(): Promise<LimitsWorld> {
   const wake = notifier(pool.db);
   const grants = runGrantVerifier(bench.keys.runApi.jwks);
   const store = createCallStore({ db: pool.db, grants, notifier: wake });
-  const admins = new Map<string, Client<typeof LimitService>>();
+  const digests = new Map<string, string>();
 
   async function carryOut(run: BenchRun, leave: Pick<AuthorizeResponse, 'actionRecord' | 'executionGrants'>) {
     const { actionRecord, executionGrants } = leave;
@@ -72,7 +74,6 @@ export async function limitsWorld(): Promise<LimitsWorld> {
       const token = () => bench.keys.issuer.token({ tenant, subject: 'admin', roles: ['admin'] }, 600);
       const connection = connect(LimitService, { address: bench.address, token });
       bench.onStop(connection.close);
-      admins.set(tenant, connection.client);
       await connection.client.setLimit({ quantity: 'payout.cents', scope, amount: BigInt(amount) });
       return tenant;
     },
@@ -96,8 +97,13 @@ export async function limitsWorld(): Promise<LimitsWorld> {
       return { run, callId, amount, begun, code: begun ? '' : (refused?.code ?? 'UNKNOWN') };
     },
     async reserve(run, turn, amount) {
-      const { callId, code, begun } = await propose(run, turn, amount, true);
+      const { callId, code, begun, digest } = await propose(run, turn, amount, true);
+      digests.set(`${run.id}/${callId}`, digest);
       return { run, callId, amount, begun: begun !== undefined, code };
+    },
+    async carryOut({ run, callId }) {
+      const digest = digests.get(`${run.id}/${callId}`) ?? '';
+      await carryOut(run, await bench.worker.authorize({ runGrant: run.runGrant, callId, digest }));
     },
     async end({ run, callId, amount }, how) {
       const ref = { tenant: run.tenant, run: run.id };

@@ -79,3 +79,21 @@ test('queued runs start in order as slots get free, though run-api is gone and t
   const left = await s.query("select id from projects.tasks where id like 'queue-%' and deleted_at is null");
   expect(left).toEqual([{ id: 'queue-c' }]);
 }, 240_000);
+
+test('a call beyond a limit is refused with what is left, and its run goes on', async () => {
+  const agent = await s.applyAgent({});
+  await s.as(OLGA).limits.setLimit({ quantity: 'rows.deleted', scope: 'user-hour', amount: 0n });
+  await s.query(
+    `insert into projects.tasks (tenant, id, project_id, title, status) values ('acme', 'kept', 'apollo', 'kept', 'open')`,
+  );
+  const turns = [
+    [{ tool: 'delete_task', args: { task_id: 'kept' } }],
+    [{ tool: 'update_task_status', args: { task_id: 'kept', status: 'done' } }],
+  ];
+  const { id } = await s.start(agent, `params: ${JSON.stringify({ turns })}`);
+  const denied = await s.until(id, (event) => event.kind === 'tool.denied');
+  expect(denied.data).toMatchObject({ tool: 'delete_task', code: 'QUANTITY_LIMIT' });
+  expect(await s.closed(id)).toMatchObject({ status: RunStatus.COMPLETED, stopReason: '' });
+  const [row] = await s.query("select status, deleted_at from projects.tasks where id = 'kept'");
+  expect(row).toEqual({ status: 'done', deleted_at: null });
+}, 120_000);
