@@ -5,7 +5,7 @@ import { type StewardDatabase, stewardDatabase } from '#test/support/steward-dat
 import { lockRemainders } from './accounts.ts';
 import { type Connection, connect } from './connect.ts';
 import { lockAttempt, ProductMoved, reserve, settle } from './ledger.ts';
-import { gatherPart } from './product.ts';
+import { allot, gatherPart } from './product.ts';
 import type { Database } from './tables.ts';
 import { withTenant } from './tenant.ts';
 
@@ -98,6 +98,28 @@ test('racing reservations of many tenants use the product up to its limit, whate
   const elsewhere = runs.find((one) => productPart(one.run) !== productPart(run)) as { tenant: string; run: string };
   expect(await tryReserve(elsewhere.tenant, elsewhere.run, 90, now)).not.toBeNull();
   expect(await tryReserve(elsewhere.tenant, elsewhere.run, 1, now)).toBeNull();
+});
+
+test('a month that is lowered below what is used lets nothing begin, until enough of it has been given back', async () => {
+  const tenant = await database.tenant();
+  const now = at('2027-04');
+  await database.query('update steward.product_settings set month_limit_micro_usd = 1000');
+  const runs = await Promise.all(Array.from({ length: 10 }, (_, nth) => newRun(tenant, `user-${nth}@acme`)));
+  const made = await Promise.all(runs.map((run) => tryReserve(tenant, run, 90, now)));
+  expect(made).not.toContain(null);
+  await database.query('update steward.product_settings set month_limit_micro_usd = null');
+  await database.query("update steward.product_months set limit_micro_usd = 400 where month = '2027-04'");
+  await withTenant(pool.db, tenant, (trx) => allot(trx, '2027-04', 400));
+  const give = (nth: number) =>
+    withTenant(pool.db, tenant, async (trx) =>
+      settle(trx, tenant, await lockAttempt(trx, runs[nth] as string, made[nth] as string), { cost: 0, usage: null }),
+    );
+  for (let nth = 0; nth < 5; nth += 1) await give(nth);
+  const next = await newRun(tenant, 'zoe@acme');
+  expect(await tryReserve(tenant, next, 10, now)).toBeNull();
+  await give(5);
+  expect(await tryReserve(tenant, next, 41, now)).toBeNull();
+  expect(await tryReserve(tenant, next, 40, now)).not.toBeNull();
 });
 
 test('a worker may move what is allotted between parts, and allot no more than the month has', async () => {

@@ -27,7 +27,14 @@ export async function gatherPart(
     .execute();
   const used = parts.map((part) => part.reserved_micro_usd + part.settled_micro_usd);
   if (parts.some((part) => part.allotted_micro_usd === null)) return Number.MAX_SAFE_INTEGER;
-  const left = parts.reduce((sum, part, at) => sum + (part.allotted_micro_usd ?? 0) - (used[at] ?? 0), 0);
+  // By the month's limit, not by what is allotted: where more was used than it has, nothing is. Read behind the locks.
+  const { limit_micro_usd: limit } = await trx
+    .selectFrom('product_months')
+    .select('limit_micro_usd')
+    .where('month', '=', month)
+    .executeTakeFirstOrThrow();
+  if (limit === null) return Number.MAX_SAFE_INTEGER;
+  const left = limit - used.reduce((sum, one) => sum + one, 0);
   if (left <= 0) return left;
   const given = Math.min(want, left);
   const others = parts.length - 1;
@@ -55,17 +62,14 @@ export async function allot(trx: Transaction<Database>, month: string, limit: nu
     return;
   }
   const used = parts.map((part) => part.reserved_micro_usd + part.settled_micro_usd);
-  let left = limit - used.reduce((sum, one) => sum + one, 0);
+  const left = limit - used.reduce((sum, one) => sum + one, 0);
   const share = Math.floor(left / Math.max(1, parts.length));
-  // Where more is spent than the month has, no part has more than nothing; what is spent stays spent.
+  const rest = left - share * parts.length;
   await dealOut(
     trx,
     month,
-    used.map((one, at) => {
-      const mine = at === used.length - 1 ? left : share;
-      left -= mine;
-      return Math.max(0, one + mine);
-    }),
+    // Where more is used than the month has, no part has anything, until `gatherPart` finds some of it given back.
+    used.map((one, at) => (left < 0 ? 0 : one + share + (at === 0 ? rest : 0))),
   );
 }
 

@@ -131,6 +131,18 @@ test('the product level is for people of the platform tenant, and holds for all 
   await as(platform).topUp({ requestId: 'p2', ...top });
   expect((await as(platform).topUp({ requestId: 'p2', ...top })).balance).toMatchObject({ limitMicroUsd: 100n });
   await bench.start(other);
+  // Parts that have used more and less than others, and a limit below all that was used.
+  await as(platform).setLimits({ scope: product(1_000_000n) });
+  await bench.database.query(
+    'update steward.product_accounts set settled_micro_usd = case part when 0 then 100000 when 3 then 50 else 0 end',
+  );
+  expect((await as(platform).setLimits({ scope: product(50_000n) })).levels).toMatchObject([
+    { limitMicroUsd: 50_100n, settledMicroUsd: 100_050n },
+  ]);
+  expect((await stewardErrorOf(bench.start(other))).details).toEqual({ level: 'product_month' });
+  await bench.database.query('update steward.product_accounts set settled_micro_usd = 6000');
+  await bench.start(other);
+  await bench.database.query('update steward.product_accounts set settled_micro_usd = 0');
   await as(platform).setLimits({ scope: { case: 'product', value: { monthMicroUsd: inherited } } });
   expect((await as(platform).getBudget({})).levels.at(-1)).toMatchObject({ level: Level.PRODUCT_MONTH });
 });

@@ -55,11 +55,11 @@ export async function assertMonthsLeft(trx: Transaction<Database>, accounts: rea
     .selectFrom('product_accounts')
     .select((eb) => [
       sql<number>`sum(settled_micro_usd + reserved_micro_usd)`.as('spent'),
-      eb.fn.sum<number | null>('allotted_micro_usd').as('most'),
+      eb.selectFrom('product_months').select('limit_micro_usd').where('month', '=', month).as('most'),
     ])
     .where('month', '=', month)
     .executeTakeFirstOrThrow();
-  if (most === null || Number(spent) < Number(most)) return;
+  if (most === null || Number(spent) < most) return;
   // How much that is, is not the tenant's to know.
   const details = { level: 'product_month' };
   throw new StewardError('BUDGET_EXCEEDED', 'This installation may spend no more this month. Ask its operators.', {
