@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { tenantMonthAccount } from '#domain/ids.ts';
 import { answer, type Row, workerBench } from '#test/support/worker-bench.ts';
+import { chargeDeadAttempt } from './budget.ts';
 import { watchBudget } from './budget-watch.ts';
 import { PRODUCT, tellOfProduct, watchProduct } from './product-watch.ts';
 import { withTenant } from './tenant.ts';
@@ -32,6 +34,31 @@ test('each level alarms once at 50, 75, 90 and 100 percent; what is about the ru
   const told = await withTenant(bench.db, tenant, (trx) => watchBudget(trx, tenant));
   expect(told).toHaveLength(6);
   expect(await withTenant(bench.db, tenant, (trx) => watchBudget(trx, tenant))).toEqual([]);
+});
+
+test('a dead attempt that is charged alarms like any other, and so does a limit that is lowered past what is spent', async () => {
+  const tenant = await bench.database.tenant();
+  const run = await bench.run({ tenant, budget: 9_000 });
+  const { id } = await run.open(1, { input: 100 });
+  const dead = { id, turn: 1 };
+  await withTenant(bench.db, tenant, (trx) => chargeDeadAttempt(trx, run.ref, dead, clock.now));
+  const cost = Number((await run.events()).find(({ kind }) => kind === 'turn.failed')?.data.cost);
+  const steps = [50, 75, 90, 100].filter((step) => cost * 100 >= 9_000 * step);
+  expect(steps.length).toBeGreaterThan(0);
+  expect((await alarms(tenant)).map(({ subject, step }) => [subject, step])).toEqual(
+    steps.map((step) => [`run/${run.ref.run}`, step]),
+  );
+  const month = tenantMonthAccount(Date.now());
+  await bench.database.query(
+    'insert into steward.ledger_accounts (tenant, id, limit_micro_usd, settled_micro_usd) values ($1, $2, 100, 80)',
+    [tenant, month],
+  );
+  await withTenant(bench.db, tenant, (trx) => watchBudget(trx, tenant));
+  await withTenant(bench.db, tenant, (trx) => watchBudget(trx, tenant));
+  const late = (await alarms(tenant)).filter(({ subject }) => subject === month);
+  expect(late.map(({ step, data }) => [step, data])).toEqual(
+    [50, 75].map((step) => [step, { level: 'tenant_month', limit: 100, settled: 80 }]),
+  );
 });
 
 test('a run at ten times what its agent costs alarms, and at fifty times it is stopped', async () => {

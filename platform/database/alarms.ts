@@ -7,7 +7,7 @@ import { storableJson } from './storable.ts';
 import type { Database } from './tables.ts';
 
 /** Percent of a level's limit at which there is an alarm. */
-const STEPS = [50, 75, 90, 100] as const;
+export const STEPS = [50, 75, 90, 100] as const;
 /** Times what a run of its agent usually costs. */
 export const RUNAWAY_TIMES = 10;
 export const STOPPED_TIMES = 50;

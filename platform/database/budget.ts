@@ -2,7 +2,7 @@ import type { Transaction } from 'kysely';
 import type { RunRef } from '#domain/ports/run-store.ts';
 import { crossed } from '#domain/run.ts';
 import { lockRemainders, type Remainder } from './accounts.ts';
-import { usedUp } from './alarms.ts';
+import { alarmsOf, usedUp } from './alarms.ts';
 import { type NewEvent, record } from './journal.ts';
 import { chargeDead, runCost } from './ledger.ts';
 import { lockRun, type RunRow } from './run-row.ts';
@@ -77,14 +77,16 @@ export async function chargeDeadAttempt(
   at: Date,
 ): Promise<number> {
   await lockRemainders(trx, ref.tenant, ref.run, at);
-  const cost = await chargeDead(trx, ref.tenant, ref.run, attempt.id);
+  const { cost, moved } = await chargeDead(trx, ref.tenant, ref.run, attempt.id);
   const run = await lockRun(trx, ref);
+  const alarms = await alarmsOf(trx, ref, run, moved);
   if (cost === 0 || run.closed_at) return cost;
   const message = 'Its worker died; what it cost is not known, and it is charged at what was reserved.';
   await record(trx, ref.tenant, ref.run, {
     events: [
       { kind: 'turn.failed', turn: attempt.turn, data: { code: 'UNAVAILABLE', message, cost, retrying: true } },
       ...costWarnings(await runCost(trx, ref.run), attempt.turn, cost),
+      ...alarms,
     ],
   });
   return cost;

@@ -4,9 +4,10 @@ import type { CloseStore, RunRef } from '#domain/ports/run-store.ts';
 import type { RunGrantVerifier } from '#platform/identity/grants.ts';
 import { lockRemainders } from './accounts.ts';
 import { startQueued } from './admission.ts';
+import { alarmsOf } from './alarms.ts';
 import { openedCalls, toOpened } from './calls.ts';
 import { investigateEnd } from './investigations.ts';
-import { record } from './journal.ts';
+import { type NewEvent, record } from './journal.ts';
 import { chargeDead, runCost } from './ledger.ts';
 import { unreadAtEnd } from './messages.ts';
 import type { Notifier } from './notify.ts';
@@ -74,7 +75,11 @@ async function writeEnd(
     .where('state', '=', 'reserved')
     .execute();
   // No activity of the run is left: what has not settled died unobserved.
-  for (const attempt of open) await chargeDead(trx, ref.tenant, ref.run, attempt.attempt_id);
+  const alarms: NewEvent[] = [];
+  for (const attempt of open) {
+    const { moved } = await chargeDead(trx, ref.tenant, ref.run, attempt.attempt_id);
+    alarms.push(...(await alarmsOf(trx, ref, run, moved)));
+  }
   await trx
     .updateTable('approvals')
     .set({ state: 'void' })
@@ -93,6 +98,7 @@ async function writeEnd(
   const cost = await runCost(trx, ref.run);
   await record(trx, ref.tenant, ref.run, {
     events: [
+      ...alarms,
       {
         kind: 'run.closed',
         data: {

@@ -212,7 +212,7 @@ test('an attempt that was settled is not charged as dead', async () => {
     settleAt(tenant, run, id, 100),
     withTenant(pool.db, tenant, async (trx) => {
       await lockRemainders(trx, tenant, run, NOW);
-      return chargeDead(trx, tenant, run, id);
+      return (await chargeDead(trx, tenant, run, id)).cost;
     }),
   ]);
   // Whichever came first: it ends at what it really cost.

@@ -219,19 +219,22 @@ export async function settle(
   return { costMicroUsd: actual.cost, overage, first: true, spent, moved };
 }
 
-/** Settles a dead attempt at its whole reservation: nobody knows what it cost, and it cannot have cost more. */
+/**
+ * Settles a dead attempt at its whole reservation: nobody knows what it cost, and it cannot have cost more. 0 where it has
+ * settled meanwhile.
+ */
 export async function chargeDead(
   trx: Transaction<Database>,
   tenant: string,
   run: string,
   attemptId: string,
-): Promise<number> {
+): Promise<{ readonly cost: number; readonly moved: readonly MovedLevel[] }> {
   const attempt = await lockAttempt(trx, run, attemptId);
-  if (attempt.state !== 'reserved') return 0;
+  if (attempt.state !== 'reserved') return { cost: 0, moved: [] };
   const by = { reserved: -attempt.reserved, settled: attempt.reserved };
-  await end(trx, attempt, by, { state: 'charged', settled_micro_usd: attempt.reserved });
+  const { moved } = await end(trx, attempt, by, { state: 'charged', settled_micro_usd: attempt.reserved });
   await enter(trx, tenant, attempt, 'charge', attempt.reserved);
-  return attempt.reserved;
+  return { cost: attempt.reserved, moved };
 }
 
 /** Moves all its accounts and ends the attempt, in one statement; returns what the run has cost by then. */
