@@ -65,16 +65,25 @@ function standing(concerned: RawBuilder<unknown>): RawBuilder<unknown> {
     from kill_switches s where s.lifted_at is null and ${concerned})`;
 }
 
+/** A run, or one that is about to be. */
+interface Concerned {
+  readonly agent: string;
+  readonly actingUser: string;
+  readonly id?: string;
+}
+
 /** What stands against a run that is about to be: throws KILLED where it may not start. */
-export async function assertMayStart(
-  trx: Transaction<Database>,
-  run: { readonly agent: string; readonly actingUser: string; readonly id?: string },
-): Promise<void> {
+export async function assertMayStart(trx: Transaction<Database>, run: Concerned): Promise<void> {
+  const stop = await standingAgainst(trx, run);
+  if (stop) throw killed(stop);
+}
+
+/** The switch that keeps a run from going on; null where none does. */
+export async function standingAgainst(trx: Transaction<Database>, run: Concerned): Promise<Stop | null> {
   const concerned = sql`(s.scope not in ('agent', 'user', 'run') or (s.scope = 'agent' and s.target = ${run.agent})
     or (s.scope = 'user' and s.target = ${run.actingUser}) or (s.scope = 'run' and s.target = ${run.id ?? ''}))`;
   const { rows } = await sql<{ stops: unknown }>`select ${standing(concerned)} as stops`.execute(trx);
-  const stop = stopOfRun(readStops(rows[0]?.stops));
-  if (stop) throw killed(stop);
+  return stopOfRun(readStops(rows[0]?.stops));
 }
 
 /** The refusal by a switch. */

@@ -159,6 +159,20 @@ test('a switch of the product holds for every tenant and is the platform tenantâ
   await authorize(run, calls[0] as JudgedCall);
 }, 60_000);
 
+test('a run that two switches stand against goes on when the second is lifted, not the first', async () => {
+  const run = await bench.run();
+  const client = operator(run.tenant);
+  const pausing = { action: SwitchAction.PAUSE };
+  const { switch: first } = await client.kill(order(SwitchScope.AGENT, 'helper', pausing));
+  const { switch: second } = await client.kill(order(SwitchScope.TENANT, '', pausing));
+  const lift = (id: string | undefined) => client.unkill({ switchId: id ?? '', reason: 'over', resume: true });
+  expect(await lift(first?.id)).toMatchObject({ resumed: 0 });
+  expect(await run.row()).toMatchObject({ status: 'paused', paused_by: 'olga@acme' });
+  expect(await lift(second?.id)).toMatchObject({ resumed: 1 });
+  expect(await run.row()).toMatchObject({ paused_by: null });
+  expect((await run.rows('outbox')).map(({ kind }) => kind)).toEqual(['pause', 'resume']);
+}, 60_000);
+
 test('what a guard that ended has left is told by the sweeper', async () => {
   const run = await bench.run();
   const id = randomUUID();

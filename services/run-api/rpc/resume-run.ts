@@ -6,9 +6,8 @@ import type { RunStatus } from '#domain/run.ts';
 import type { ResumeRunRequest, ResumeRunResponseSchema } from '#gen/steward/run/v1/run_service_pb.ts';
 import { audit, record } from '#platform/database/journal.ts';
 import { enqueue } from '#platform/database/outbox.ts';
-import { assertMayStart } from '#platform/database/switches.ts';
+import { assertMayStart, withSwitches } from '#platform/database/switches.ts';
 import type { Database } from '#platform/database/tables.ts';
-import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
 import type { Principal, Role } from '#platform/identity/principal.ts';
 import { Checks } from '../checks.ts';
@@ -29,7 +28,7 @@ export async function resumeRun(
   checks.runId(request.runId);
   checks.line('request_id', request.requestId, { max: 100 });
   checks.done();
-  const done = await withTenant(deps.db, tenant, async (trx) => {
+  const done = await withSwitches(deps.db, tenant, async (trx) => {
     const run = await lockRun(trx, ctx.principal, request.runId);
     assertOpen(run);
     assertPerson(ctx.principal, run);
