@@ -144,6 +144,21 @@ test.each<[string, World, Row]>([
     { end: 'done', asked: 'look authorize execute', attempts: 2 },
   ],
   [
+    "a no says nothing of an attempt that was let begin meanwhile: that one's effect is told",
+    {
+      ...begun,
+      overtaken: true,
+      execute: () => ({ kind: 'refusal', code: 'LOCKED', message: 'locked' }),
+      settle: () => RECEIPT,
+    },
+    { end: 'done', asked: 'execute settle', state: 'done' },
+  ],
+  [
+    '… and the no stands where that one will have none',
+    { overtaken: true, execute: () => fault('TOOL_CHANGED'), settle: () => ({ kind: 'tombstone' }) },
+    { end: 'failed', asked: 'authorize execute settle', state: 'failed', code: 'TOOL_CHANGED' },
+  ],
+  [
     'nor does one of another process',
     { columns: started, look: () => ({ kind: 'nothing' }), execute: () => RECEIPT },
     { end: 'done', asked: 'look authorize execute', attempts: 2 },

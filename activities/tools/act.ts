@@ -63,6 +63,8 @@ interface Attempt {
   readonly call: OpenedCall;
   /** True where an earlier attempt was authorised: something may have reached the catalog. */
   readonly startedBefore: boolean;
+  /** Which attempt of the call this one is, once it was let begin; 0 before. */
+  readonly begun: number;
   /** Given with the verdict; undefined where the guard is still to be asked. */
   readonly leave: CallLeave | undefined;
   readonly number: number;
@@ -84,12 +86,19 @@ export function createAct(deps: ActDeps): RunActivities['act'] {
         throw new StewardError('DIGEST_MISMATCH', 'The stored call is not the one that was judged.');
       }
       const startedBefore = begun === undefined && call.attempts > 0;
-      const attempt = { ref, callId: input.call, call, startedBefore, leave: begun?.leave, number, signal };
+      const attempt = { ref, callId: input.call, call, startedBefore, begun: 0, leave: begun?.leave, number, signal };
       const end = await carryOut(deps, attempt);
       if (end.kind === 'paused') return { outcome: 'paused' };
       const stopped = end.kind === 'cancelled' || (whatStops(signal) === 'run' && end.kind === 'failed');
-      const told = whatStops(signal) === 'work' && end.kind === 'failed' ? { ...end, code: 'KILLED' as const } : end;
-      await deps.store.endCall(ref, input.call, stopped ? { ...end, kind: 'cancelled' } : told);
+      const killed = whatStops(signal) === 'work' && end.kind === 'failed';
+      const told: CallEnd = stopped ? { ...end, kind: 'cancelled' } : killed ? { ...end, code: 'KILLED' } : end;
+      if (!(await deps.store.endCall(ref, input.call, told)) && told.kind !== 'done') {
+        // Another attempt was let begin meanwhile, and may have an effect yet.
+        const settled = await settle(deps, attempt);
+        const { covers: _, ...sure } = told;
+        await deps.store.endCall(ref, input.call, settled.kind === 'done' ? settled : sure);
+        if (settled.kind === 'done') return { outcome: 'done' };
+      }
       if (stopped) throw new StewardError('CANCELLED', 'The call was stopped.');
       return { outcome: end.kind };
     });
@@ -140,6 +149,7 @@ async function carryOut(deps: ActDeps, attempt: Attempt): Promise<Ended> {
   } catch (error) {
     return refusedByGuard(deps, attempt, error);
   }
+  const mine: Attempt = { ...attempt, begun: granted.attempt, startedBefore: startedBefore || granted.attempt > 1 };
   let outcome: ExecuteOutcome;
   try {
     outcome = await deps.catalogs.execute(
@@ -153,10 +163,10 @@ async function carryOut(deps: ActDeps, attempt: Attempt): Promise<Ended> {
       signal,
     );
   } catch (error) {
-    return failedToExecute(deps, attempt, error);
+    return failedToExecute(deps, mine, error);
   }
   if (outcome.kind === 'receipt') return done(outcome);
-  return sureOfNo(deps, attempt, { ...outcome, kind: 'refused' });
+  return sureOfNo(deps, mine, { ...outcome, kind: 'refused' });
 }
 
 /** What an earlier attempt has left; null where the same call may be sent again. */
@@ -225,7 +235,7 @@ async function failedToExecute(deps: ActDeps, attempt: Attempt, error: unknown):
  * effect that took place is told instead.
  */
 async function sureOfNo(deps: ActDeps, attempt: Attempt, end: CallEnd): Promise<CallEnd> {
-  if (!attempt.startedBefore) return end;
+  if (!attempt.startedBefore) return end.kind === 'done' ? end : { ...end, covers: attempt.begun };
   const settled = await settle(deps, attempt);
   return settled.kind === 'done' ? settled : end;
 }

@@ -8,7 +8,7 @@ const call = (callId: string): BegunCall => ({
   digest: `d${callId}`,
   timeoutMs: 5_000,
   hasEffect: true,
-  leave: { actionRecord: new Uint8Array(), catalog: 'desk', executionGrants: ['g'] },
+  leave: { actionRecord: new Uint8Array(), catalog: 'desk', executionGrants: ['g'], attempt: 1 },
 });
 
 test('a begun call is handed out once, for the call that was judged, and not when it is old', () => {

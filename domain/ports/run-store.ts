@@ -160,13 +160,22 @@ export type CallEnd =
       readonly undoable: boolean;
       readonly repeated: boolean;
     }
-  | { readonly kind: 'refused' | 'denied' | 'failed' | 'cancelled'; readonly code: string; readonly message: string };
+  | {
+      readonly kind: 'refused' | 'denied' | 'failed' | 'cancelled';
+      readonly code: string;
+      readonly message: string;
+      /** The attempts it speaks for, where it does not for all. */
+      readonly covers?: number;
+    };
 
 export interface CallStore {
   /** Throws NOT_FOUND where the run has no such call. */
   openCall(ref: RunRef, callId: string): Promise<OpenedCall>;
-  /** Stores what a call came to, with its answer to the model. The first stored end wins; a repeat changes nothing. */
-  endCall(ref: RunRef, callId: string, end: CallEnd): Promise<void>;
+  /**
+   * Stores what a call came to, with its answer to the model. The first stored end wins; a repeat changes nothing. False
+   * where more attempts were let begin than the end covers: nothing is stored.
+   */
+  endCall(ref: RunRef, callId: string, end: CallEnd): Promise<boolean>;
   /** Shows that it is not known whether the call took place. Nothing is told to the model. */
   markUnknown(ref: RunRef, callId: string, message: string): Promise<void>;
 }

@@ -8,6 +8,8 @@ export interface CallLeave {
   readonly actionRecord: Uint8Array;
   readonly catalog: string;
   readonly executionGrants: readonly string[];
+  /** Which one of the call this is, from 1. */
+  readonly attempt: number;
 }
 
 /** A call that the guard has marked started as it judged it. */

@@ -113,7 +113,7 @@ test('what was begun is told beside the verdicts, and nothing that was not allow
       digest: 'd',
       timeoutMs: 700,
       hasEffect: true,
-      leave: { actionRecord: new Uint8Array([7]), catalog: 'desk', executionGrants: ['g'] },
+      leave: { actionRecord: new Uint8Array([7]), catalog: 'desk', executionGrants: ['g'], attempt: 1 },
     },
   ]);
   expect((await judgeWith({ ...call, verdict: VerdictKind.ASK })).begun).toEqual([]);

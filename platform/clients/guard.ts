@@ -130,8 +130,8 @@ function toJudged(call: WireCall, tool: string, sig: string): JudgedCall {
   };
 }
 
-function toLeave({ actionRecord, catalog, executionGrants }: CallLeave): CallLeave {
-  return { actionRecord, catalog, executionGrants };
+function toLeave({ actionRecord, catalog, executionGrants, attempt }: CallLeave): CallLeave {
+  return { actionRecord, catalog, executionGrants, attempt };
 }
 
 function toBegun(

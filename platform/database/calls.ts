@@ -10,7 +10,7 @@ import type { Notifier } from './notify.ts';
 import { settleQuantities } from './quantities.ts';
 import { verifyRow } from './run-row.ts';
 import { cutText, storableJson, storableText } from './storable.ts';
-import type { Database } from './tables.ts';
+import type { Database, InvocationState } from './tables.ts';
 import { withTenant } from './tenant.ts';
 
 export interface CallStoreDeps {
@@ -34,8 +34,9 @@ export function createCallStore(deps: CallStoreDeps): CallStore {
     },
 
     async endCall(ref, callId, end) {
-      await withTenant(deps.db, ref.tenant, (trx) => endCall(trx, ref, callId, end));
+      const stored = await withTenant(deps.db, ref.tenant, (trx) => endCall(trx, ref, callId, end));
       deps.notifier.wake(ref.run);
+      return stored;
     },
 
     async markUnknown(ref, callId, message) {
@@ -101,9 +102,13 @@ export function toOpened(
   };
 }
 
+/** States of a call that has no end yet. */
+const OPEN: readonly InvocationState[] = ['judged', 'started', 'outcome_unknown'];
+
 /** Stores what a call came to and tells the model, once: a call that has an end keeps it. */
-async function endCall(trx: Transaction<Database>, ref: RunRef, callId: string, end: CallEnd): Promise<void> {
+async function endCall(trx: Transaction<Database>, ref: RunRef, callId: string, end: CallEnd): Promise<boolean> {
   const done = end.kind === 'done';
+  const covers = done ? undefined : end.covers;
   const call = await trx
     .updateTable('agent_run_tool_invocations')
     .set({
@@ -124,7 +129,8 @@ async function endCall(trx: Transaction<Database>, ref: RunRef, callId: string, 
     })
     .where('run_id', '=', ref.run)
     .where('call_id', '=', callId)
-    .where('state', 'in', ['judged', 'started', 'outcome_unknown'])
+    .where('state', 'in', OPEN)
+    .$if(covers !== undefined, (query) => query.where('attempts', '<=', covers ?? 0))
     .returning([
       'tool',
       'turn',
@@ -137,7 +143,7 @@ async function endCall(trx: Transaction<Database>, ref: RunRef, callId: string, 
       'spends',
     ])
     .executeTakeFirst();
-  if (!call) return;
+  if (!call) return covers === undefined || !(await isOpen(trx, ref, callId));
   if (call.spends !== null) {
     await settleQuantities(trx, ref.run, callId, done ? (end.change?.quantities ?? {}) : null);
   }
@@ -156,6 +162,17 @@ async function endCall(trx: Transaction<Database>, ref: RunRef, callId: string, 
     // What only reads and went well leaves its verdict there, and nothing more to account for.
     audit: call.has_effect || !done ? [{ ...auditOf(ref, callId, call), ...auditedEnd(end) }] : [],
   });
+  return true;
+}
+
+async function isOpen(trx: Transaction<Database>, ref: RunRef, callId: string): Promise<boolean> {
+  const row = await trx
+    .selectFrom('agent_run_tool_invocations')
+    .select('state')
+    .where('run_id', '=', ref.run)
+    .where('call_id', '=', callId)
+    .executeTakeFirst();
+  return row !== undefined && OPEN.includes(row.state);
 }
 
 function auditOf(

@@ -31,6 +31,8 @@ export interface World {
   attempt?: number;
   /** The guard has begun the call as it judged it. */
   begun?: boolean;
+  /** Another attempt is let begin while this one is at the catalog. */
+  overtaken?: boolean;
   /** Columns of the call as it was judged. */
   columns?: Readonly<Record<string, unknown>>;
 }
@@ -47,24 +49,30 @@ export async function world(bench: Bench, say: World, run?: SeededRun) {
     if (given instanceof StewardError) throw given;
     return given as T;
   };
+  const letBegin = async (): Promise<number> => {
+    const [row] = await bench.database.query<{ attempts: number }>(
+      `update steward.agent_run_tool_invocations set state = 'started', attempts = attempts + 1
+       where run_id = $1 and call_id = '1.0' returning attempts`,
+      [own.ref.run],
+    );
+    return row?.attempts ?? 0;
+  };
   const guard: Pick<GuardPort, 'authorize'> = {
     async authorize(runGrant, callId, digest) {
       expect([runGrant, callId, digest]).toEqual([own.grant, '1.0', DIGEST]);
-      const granted = { actionRecord: new Uint8Array([1]), catalog: 'desk', executionGrants: ['g'] };
       await answer('authorize', say.authorize ?? (() => true));
-      await bench.database.query(
-        `update steward.agent_run_tool_invocations set state = 'started', attempts = attempts + 1
-         where run_id = $1 and call_id = '1.0'`,
-        [own.ref.run],
-      );
-      return granted;
+      return { actionRecord: new Uint8Array([1]), catalog: 'desk', executionGrants: ['g'], attempt: await letBegin() };
     },
   };
   const catalogs: CatalogPort = {
     execute(catalog, request, signal) {
       expect(catalog).toBe('desk');
       expect(request).toMatchObject({ runGrant: own.grant, executionGrants: ['g'], timeoutMs: 5_000 });
-      return answer<ExecuteOutcome>('execute', say.execute && (() => say.execute?.(signal as AbortSignal)));
+      const late = async () => {
+        if (say.overtaken) await letBegin();
+        return say.execute?.(signal as AbortSignal);
+      };
+      return answer<ExecuteOutcome>('execute', say.execute && late);
     },
     resolve(_, request) {
       expect(request).toEqual({
@@ -78,7 +86,7 @@ export async function world(bench: Bench, say: World, run?: SeededRun) {
   };
   const begun = new BegunCalls();
   if (say.begun) {
-    const leave = { actionRecord: new Uint8Array([1]), catalog: 'desk', executionGrants: ['g'] };
+    const leave = { actionRecord: new Uint8Array([1]), catalog: 'desk', executionGrants: ['g'], attempt: 1 };
     const call = { callId: '1.0', tool: 'edit', digest: DIGEST, timeoutMs: 5_000, hasEffect: true, leave };
     begun.put(own.ref.run, own.grant, [call]);
   }
