@@ -29,6 +29,8 @@ export interface AnchorStore {
   add(tenant: string, anchor: Anchor): Promise<void>;
   /** All lines of a tenant, oldest first; empty where there are none. */
   read(tenant: string): Promise<string[]>;
+  /** The oldest line and the newest ones: what one needs who goes on. Empty where there are none. */
+  ends(tenant: string): Promise<string[]>;
 }
 
 /** One file per tenant in a directory, one line per anchor, only ever appended to. */
@@ -50,11 +52,36 @@ export function anchorDirectory(directory: string): AnchorStore {
       try {
         return linesOf(await readFile(pathOf(tenant), 'utf8'));
       } catch (error) {
-        if ((error as { code?: unknown }).code === 'ENOENT') return [];
-        throw error;
+        return noneWhereMissing(error);
+      }
+    },
+    async ends(tenant) {
+      try {
+        const file = await open(pathOf(tenant), 'r');
+        try {
+          const { size } = await file.stat();
+          const at = async (position: number) => {
+            const { buffer, bytesRead } = await file.read(Buffer.alloc(END_BYTES), 0, END_BYTES, position);
+            return buffer.toString('utf8', 0, bytesRead);
+          };
+          const [first = ''] = linesOf(await at(0));
+          return [first, ...linesOf(await at(Math.max(0, size - END_BYTES)))];
+        } finally {
+          await file.close();
+        }
+      } catch (error) {
+        return noneWhereMissing(error);
       }
     },
   };
+}
+
+/** Some dozens of lines. */
+const END_BYTES = 32_768;
+
+function noneWhereMissing(error: unknown): string[] {
+  if ((error as { code?: unknown }).code === 'ENOENT') return [];
+  throw error;
 }
 
 /** The lines of a file of anchors. */

@@ -20,7 +20,8 @@ function chain(tenant: string, length: number): ChainRecord[] {
 
 function anchorOf(record: ChainRecord, kind: 'head' | 'pruned' = 'head'): Statement {
   const hash = Buffer.from(record.hash).toString('hex');
-  return { v: 1, kind, tenant: record.tenant, number: record.number, hash, at: '2026-01-01T00:00:00Z', kid: 'k' };
+  const at = kind === 'head' ? '2026-01-01T00:00:00Z' : '2026-04-02T00:00:00Z';
+  return { v: 1, kind, tenant: record.tenant, number: record.number, hash, at, kid: 'k' };
 }
 
 async function found(records: readonly ChainRecord[], anchors: readonly Statement[] = []) {
@@ -107,16 +108,27 @@ test("another tenant's entries are found, under its name or ours", async () => {
 
 test('bytes may be gone where something signed says so, and people may be erased', async () => {
   const pruned = whole.map((one) => (one.number <= 4 ? { ...one, entry: null, personal: null } : one));
-  expect(await found(pruned, [anchorOf(at(4), 'pruned')])).toEqual([]);
-  expect(await found(pruned, [anchorOf(at(3), 'pruned')])).toEqual([['removed', 4]]);
-  expect(
-    await verifyChain(
-      'acme',
-      whole.map((one) => ({ ...one, personal: null })),
-      [],
-    ),
-  ).toMatchObject({
-    erased: 9,
-    damage: [],
-  });
+  expect(await found(pruned, [anchorOf(at(4)), anchorOf(at(4), 'pruned')])).toEqual([]);
+  expect(await found(pruned, [anchorOf(at(4)), anchorOf(at(3), 'pruned')])).toEqual([['removed', 4]]);
+  // Nobody had signed so far, so long before.
+  expect(await found(pruned, [anchorOf(at(3)), anchorOf(at(4), 'pruned')])).toHaveLength(4);
+  const early = { ...anchorOf(at(4), 'pruned'), at: '2026-03-31T00:00:00Z' };
+  expect(await found(pruned, [anchorOf(at(4)), early])).toHaveLength(4);
+  const erased = whole.map((one) => ({ ...one, personal: null }));
+  const verify = (unsealed: number) => verifyChain('acme', erased, [], undefined, async () => unsealed);
+  expect(await verify(9)).toMatchObject({ erased: 9, damage: [] });
+  expect(await verify(8)).toMatchObject({ erased: 9, damage: [{ class: 'changed', number: 1 }] });
+});
+
+test('a number that was signed twice with different hashes was rewritten', async () => {
+  const other = { ...anchorOf(at(9)), hash: 'f'.repeat(64) };
+  expect(await found(whole, [anchorOf(at(5)), anchorOf(at(9)), other])).toEqual([['rewritten', 6]]);
+  expect(await found(whole, [anchorOf(at(5)), other, anchorOf(at(9))])).toContainEqual(['rewritten', 6]);
+  expect(await found(whole, [anchorOf(at(9)), anchorOf(at(9))])).toEqual([]);
+});
+
+test('what stands beside an entry for searching is compared with it', async () => {
+  const columns = { at: 3 as unknown as string, action: null, run: null, call: null, digest: null, tool: null };
+  expect(await found(whole.with(3, { ...at(4), columns }))).toEqual([]);
+  expect(await found(whole.with(3, { ...at(4), columns: { ...columns, run: 'r1' } }))).toEqual([['changed', 4]]);
 });

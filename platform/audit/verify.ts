@@ -12,6 +12,8 @@ export interface ChainRecord {
   readonly entry: string | null;
   /** Null where it was erased. */
   readonly personal: { readonly salt: Uint8Array; readonly actor: string; readonly data: JsonValue } | null;
+  /** What the database says beside the bytes, for searching; an export has none. */
+  readonly columns?: Readonly<Record<'at' | 'action' | 'run' | 'call' | 'digest' | 'tool', string | null>>;
 }
 
 /** The classes of P9, and what the anchors themselves may be. */
@@ -39,20 +41,27 @@ export interface Verified {
 export const MOST_DAMAGE = 100;
 /** Records with a wrong hash are kept so far, to tell what was moved from what was changed. */
 const MOST_SUSPECTS = 1_000;
+/** The action of entries that say that others were erased. */
+const ERASING = 'audit.erase';
+
+/** Bytes are let go of no sooner than this after a signed head had them: the shortest that any tier keeps entries. */
+export const LEAST_KEPT_DAYS = 90;
 
 /**
  * Goes over a tenant's chain in its order and compares it with the anchors, whose signatures are checked already.
  * Without anchors a cut tail and a rewritten chain cannot be seen. Never throws for what is wrong with the chain.
+ * `unsealed`: how many entries were erased by erasings that have no place in the chain yet.
  */
 export async function verifyChain(
   tenant: string,
   records: AsyncIterable<ChainRecord> | Iterable<ChainRecord>,
   anchors: readonly Statement[],
   rules: ChainRules = CHAIN_RULES,
+  unsealed: () => Promise<number> = async () => 0,
 ): Promise<Verified> {
   const walk = new Walk(tenant, anchors, rules);
   for await (const record of records) walk.take(record);
-  return walk.end();
+  return walk.end(await unsealed());
 }
 
 class Walk {
@@ -66,6 +75,9 @@ class Walk {
   #entries = 0;
   #pruned = 0;
   #erased = 0;
+  #firstErased = 0;
+  /** Entries that erasings in the chain say were erased. */
+  #accounted = 0;
   #last = 0;
   #vouched = 0;
   #hash: Uint8Array = GENESIS;
@@ -75,9 +87,18 @@ class Walk {
   constructor(tenant: string, anchors: readonly Statement[], rules: ChainRules) {
     this.#tenant = tenant;
     this.#rules = rules;
-    this.#heads = new Map(anchors.map(({ number, hash }) => [number, hash]));
-    this.#anchored = Math.max(0, ...anchors.map(({ number }) => number));
-    this.#prunable = Math.max(0, ...anchors.map(({ kind, number }) => (kind === 'pruned' ? number : 0)));
+    const heads = new Map<number, string>();
+    // What was signed first counts: another hash of the same number was signed for a chain that is not the same any more.
+    for (const { number, hash } of anchors) {
+      if (!heads.has(number)) heads.set(number, hash);
+      else if (heads.get(number) !== hash) {
+        const before = Math.max(0, ...[...heads.keys()].filter((one) => one < number));
+        this.#found('rewritten', before + 1, `two signed anchors of ${number} have different hashes`);
+      }
+    }
+    this.#heads = heads;
+    this.#anchored = Math.max(0, ...heads.keys());
+    this.#prunable = Math.max(0, ...anchors.filter((one) => isTimely(one, anchors)).map(({ number }) => number));
   }
 
   take(record: ChainRecord): void {
@@ -118,14 +139,31 @@ class Walk {
       else this.#found('changed', number, 'its bytes have another hash');
       return false;
     }
-    if (record.personal === null) this.#erased += 1;
-    else if (hashOf(record.personal) !== said.personal) {
-      this.#found('changed', number, 'actor or data are not those of the entry');
+    this.#takePersonal(record, said);
+    for (const [name, value] of Object.entries(record.columns ?? {})) {
+      if (value !== (said[name] ?? null)) this.#found('changed', number, `${name} beside the entry is not the entry's`);
     }
     return true;
   }
 
-  end(): Verified {
+  #takePersonal({ number, personal }: ChainRecord, said: Readonly<Record<string, unknown>>): void {
+    const erasing = said.action === ERASING;
+    if (personal === null) {
+      this.#erased += 1;
+      this.#firstErased ||= number;
+      if (erasing) this.#found('changed', number, 'an erasing was itself erased');
+    } else if (hashOf(personal) !== said.personal) {
+      this.#found('changed', number, 'actor or data are not those of the entry');
+    } else if (erasing) {
+      this.#accounted += Number((personal.data as { readonly entries?: unknown } | null)?.entries ?? 0);
+    }
+  }
+
+  end(unsealed: number): Verified {
+    if (this.#erased > this.#accounted + unsealed) {
+      const said = `${this.#erased} entries are empty, and erasings of ${this.#accounted + unsealed} are on record`;
+      this.#found('changed', this.#firstErased, said);
+    }
     if (this.#anchored > this.#last) {
       this.#found('tail_cut', this.#last + 1, `the signed anchors go up to ${this.#anchored}`);
     }
@@ -183,6 +221,13 @@ class Walk {
   }
 }
 
+/** Whether a statement lets bytes be gone: a head had them long before it. */
+function isTimely({ kind, number, at }: Statement, anchors: readonly Statement[]): boolean {
+  if (kind !== 'pruned') return false;
+  const before = Date.parse(at) - LEAST_KEPT_DAYS * 86_400_000;
+  return anchors.some((head) => head.kind === 'head' && head.number >= number && Date.parse(head.at) <= before);
+}
+
 function missing(first: number, last: number): string {
   return first === last ? 'it is missing' : `${first} to ${last} are missing`;
 }
@@ -199,7 +244,7 @@ function hashOf({ salt, actor, data }: NonNullable<ChainRecord['personal']>): st
   }
 }
 
-function read(entry: string): { readonly tenant?: unknown; readonly personal?: unknown } | null {
+function read(entry: string): Readonly<Record<string, unknown>> | null {
   try {
     return JSON.parse(entry);
   } catch {

@@ -1,5 +1,6 @@
-import { type Kysely, sql } from 'kysely';
-import { type AnchorStore, signStatement } from '#platform/audit/anchors.ts';
+import { type Kysely, sql, type Transaction } from 'kysely';
+import { type AnchorStore, readAnchors, signStatement } from '#platform/audit/anchors.ts';
+import { LEAST_KEPT_DAYS } from '#platform/audit/verify.ts';
 import type { PrivateJwk } from '#platform/identity/key-pair.ts';
 import { audit } from './journal.ts';
 import type { Database } from './tables.ts';
@@ -7,6 +8,7 @@ import { withTenant } from './tenant.ts';
 
 /** Entries removed in one transaction at most. */
 const BATCH = 2_000;
+const DAY_MS = 86_400_000;
 
 export interface PruneDeps {
   readonly db: Kysely<Database>;
@@ -15,11 +17,13 @@ export interface PruneDeps {
 }
 
 /**
- * Lets go of the bytes of a tenant's entries that have outlived its tier (free 90 days, pro 1 year, enterprise 7 years):
- * a beginning of the chain, whose links stay. The signed statement that says so is in the other store before anything
- * goes. Returns how many went; at most a batch.
+ * Lets go of the bytes of a tenant's entries that have outlived the longest tier it ever had (free 90 days, pro 1 year,
+ * enterprise 7 years) by a day, by the time that is hashed: a beginning of the chain, whose links stay. The signed
+ * statement that says so is in the other store before anything goes; where nothing was signed so long ago, nothing goes.
+ * Returns how many went; at most a batch.
  */
 export function pruneTenant({ db, store, key }: PruneDeps, tenant: string, batch = BATCH): Promise<number> {
+  const now = new Date();
   return withTenant(db, tenant, async (trx) => {
     const head = await trx
       .selectFrom('audit_heads')
@@ -31,10 +35,10 @@ export function pruneTenant({ db, store, key }: PruneDeps, tenant: string, batch
     if (!head) return 0;
     const { rows } = await sql<{ number: number; hash: Buffer }>`
       with kept as (
-        select now() - t.audit_days * interval '1 day' as since
-        from tenants n join tiers t on t.name = n.tier where n.id = ${tenant}),
+        select ${now}::timestamptz - (greatest(audit_days, ${LEAST_KEPT_DAYS}) + 1) * interval '1 day' as since
+        from tenants where id = ${tenant}),
       next as (
-        select c.number, c.hash, l.at < kept.since as outlived from audit_chain c
+        select c.number, c.hash, (l.entry::jsonb ->> 'at')::timestamptz < kept.since as outlived from audit_chain c
           join audit_log l on l.tenant = c.tenant and l.id = c.audit_id, kept
         where c.tenant = ${tenant} and c.number > ${head.pruned_number} order by c.number limit ${batch})
       -- A beginning only: an entry that is still kept keeps what stands behind it.
@@ -43,7 +47,10 @@ export function pruneTenant({ db, store, key }: PruneDeps, tenant: string, batch
       order by number desc limit 1`.execute(trx);
     const last = rows[0];
     if (!last) return 0;
-    const said = { tenant, number: last.number, hash: last.hash.toString('hex'), at: new Date().toISOString() };
+    const { d: _, ...own } = key;
+    const [first] = readAnchors(await store.ends(tenant), { keys: [own] }, tenant).anchors;
+    if (!first || now.getTime() - Date.parse(first.at) < LEAST_KEPT_DAYS * DAY_MS) return 0;
+    const said = { tenant, number: last.number, hash: last.hash.toString('hex'), at: now.toISOString() };
     await store.add(tenant, signStatement(key, { kind: 'pruned', ...said }));
     const { numDeletedRows } = await trx
       .deleteFrom('audit_log')
@@ -62,10 +69,24 @@ export function pruneTenant({ db, store, key }: PruneDeps, tenant: string, batch
   });
 }
 
+/** What the log says of the run of a person, and is no deed of another one. */
+const ABOUT_RUNS = '^(verdict|call)[.]|^run[.](start|message|close|anomaly)$';
+
+/** Whether the log can know somebody of this name: as it stands in tokens, or who a run is for, or who has decided. */
+export function isSubject(trx: Transaction<Database>, subject: string): Promise<boolean> {
+  if (subject.includes('@')) return Promise.resolve(true);
+  return sql<{ known: boolean }>`
+    select exists (select from agent_runs where acting_user = ${subject})
+      or exists (select from approval_decisions where decided_by = ${subject}) as known`
+    .execute(trx)
+    .then(({ rows }) => rows[0]?.known === true);
+}
+
 /**
  * Empties what names or quotes a person in entries by them, about runs for them, or with their name as a value in the
  * data; and says so in an entry of the same transaction. The bytes that are hashed stay, and know them only by a hash
- * whose salt is gone. What `by` did themselves stays, and so does every erasing. Returns how many; at most a batch.
+ * whose salt is gone. What `by` did themselves or had done by runs stays, what others did to those runs, and every
+ * erasing. Returns how many; at most a batch.
  */
 export function eraseSubject(
   db: Kysely<Database>,
@@ -81,7 +102,9 @@ export function eraseSubject(
         select id from audit_log l
         where tenant = ${tenant} and salt is not null and actor <> ${by} and action <> 'audit.erase' and (actor = ${subject}
           or jsonb_path_exists(data, '$.** ? (@ == $s)', jsonb_build_object('s', ${subject}::text))
-          or run_id in (select id from agent_runs where acting_user = ${subject}))
+          or (action ~ ${ABOUT_RUNS} and run_id in (select id from agent_runs where acting_user = ${subject})))
+          and not exists (select from agent_runs r
+            where r.tenant = l.tenant and r.id = l.run_id and ${by} in (r.acting_user, r.started_by))
         limit ${batch})`.execute(trx);
     const entries = Number(numAffectedRows ?? 0);
     if (entries > 0) await audit(trx, tenant, { actor: by, action: 'audit.erase', data: { entries, reason } });

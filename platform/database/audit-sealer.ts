@@ -1,5 +1,6 @@
 import { type Kysely, sql, type Transaction } from 'kysely';
-import { type AnchorStore, signStatement } from '#platform/audit/anchors.ts';
+import { StewardError } from '#domain/errors.ts';
+import { type AnchorStore, readAnchors, signStatement } from '#platform/audit/anchors.ts';
 import { CHAIN_RULES, type ChainRules } from '#platform/audit/chain.ts';
 import type { PrivateJwk } from '#platform/identity/key-pair.ts';
 import type { Database } from './tables.ts';
@@ -37,8 +38,8 @@ export function sealTenant(deps: SealDeps, tenant: string, batch = BATCH): Promi
   return withTenant(deps.db, tenant, async (trx) => {
     const head = await lockHead(trx, tenant);
     if (!head) return { sealed: 0, more: false, ageMs: 0 };
-    const { rows } = await sql<{ id: number; entry: string; at: Date }>`
-      select l.id, l.entry, l.at from steward.audit_log l
+    const { rows } = await sql<{ id: number; entry: string; at: Date; xid: string }>`
+      select l.id, l.entry, l.at, l.xid::text as xid from steward.audit_log l
       where l.tenant = ${tenant} and l.xid >= ${head.from}::xid8 and l.entry is not null
         and not exists (select from steward.audit_chain c where c.tenant = l.tenant and c.audit_id = l.id)
       order by l.xid, l.id limit ${batch}`.execute(trx);
@@ -54,9 +55,12 @@ export function sealTenant(deps: SealDeps, tenant: string, batch = BATCH): Promi
       return link;
     });
     if (links.length > 0) await trx.insertInto('audit_chain').values(links).execute();
+    // With more to come: up to the last one here, where nothing older can be open any more.
+    const reached = more ? (rows.at(-1)?.xid ?? head.from) : head.below;
+    const sealedBelow = BigInt(reached) < BigInt(head.below) ? reached : head.below;
     await trx
       .updateTable('audit_heads')
-      .set({ number, hash: prev, ...(more ? {} : { sealed_below: head.below }) })
+      .set({ number, hash: prev, sealed_below: sealedBelow })
       .where('tenant', '=', tenant)
       .execute();
     const oldest = Math.min(...rows.map(({ at }) => at.getTime()), Date.now());
@@ -104,6 +108,7 @@ export interface AnchorDeps {
 /**
  * Signs a tenant's head and puts it into the other store, where `every` entries or `afterMs` have passed since the last
  * one. A crash in between anchors the same head twice, which says nothing else. Returns the number anchored, or null.
+ * Throws WRONG_STATE where the chain is not the one that was signed last: nothing more is signed for it.
  */
 export function anchorTenant(
   { db, store, key }: AnchorDeps,
@@ -121,6 +126,7 @@ export function anchorTenant(
     if (!head || head.number === head.anchored_number) return null;
     const age = Date.now() - (head.anchored_at?.getTime() ?? 0);
     if (head.number - head.anchored_number < every && age < afterMs) return null;
+    await assertContinues(trx, store, key, tenant);
     const at = new Date();
     const said = { tenant, number: head.number, hash: head.hash.toString('hex'), at: at.toISOString() };
     await store.add(tenant, signStatement(key, { kind: 'head', ...said }));
@@ -131,4 +137,29 @@ export function anchorTenant(
       .execute();
     return head.number;
   });
+}
+
+/** What the database says of its anchors is not believed: the other store does. */
+async function assertContinues(
+  trx: Transaction<Database>,
+  store: AnchorStore,
+  key: PrivateJwk,
+  tenant: string,
+): Promise<void> {
+  const { d: _, ...own } = key;
+  const { anchors } = readAnchors(await store.ends(tenant), { keys: [own] }, tenant);
+  const last = anchors.findLast(({ kind }) => kind === 'head');
+  if (!last) return;
+  const link = await trx
+    .selectFrom('audit_chain')
+    .select('hash')
+    .where('tenant', '=', tenant)
+    .where('number', '=', last.number)
+    .executeTakeFirst();
+  if (link?.hash.toString('hex') === last.hash) return;
+  throw new StewardError(
+    'WRONG_STATE',
+    `The audit chain of ${tenant} is not the one whose number ${last.number} was signed at ${last.at}. ` +
+      'Nothing more is signed for it: see steward audit verify.',
+  );
 }

@@ -1,6 +1,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { EraseAuditRequest, EraseAuditResponseSchema } from '#gen/steward/audit/v1/audit_service_pb.ts';
-import { eraseSubject } from '#platform/database/audit-retention.ts';
+import { eraseSubject, isSubject } from '#platform/database/audit-retention.ts';
+import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
 import { Checks } from '../checks.ts';
 import type { RunApiDeps } from '../deps.ts';
@@ -22,6 +23,14 @@ export async function eraseAudit(
   checks.that(subject !== actor, 'subject', 'must be somebody else: nobody erases what they did themselves');
   checks.that(!reason.includes(subject), 'reason', 'must not name the person: it is kept');
   checks.done();
+  if (!(await withTenant(deps.db, tenant, (trx) => isSubject(trx, subject)))) {
+    checks.that(
+      false,
+      'subject',
+      'must be a person as their token names them; nobody of this name has a run or decided',
+    );
+    checks.done();
+  }
   let [entries, more] = [0, true];
   for (let batch = 0; more && batch < MOST_BATCHES; batch += 1) {
     ctx.signal.throwIfAborted();

@@ -1,8 +1,9 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { VerifyAuditResponseSchema } from '#gen/steward/audit/v1/audit_service_pb.ts';
 import { readAnchors } from '#platform/audit/anchors.ts';
+import { CHAIN_RULES } from '#platform/audit/chain.ts';
 import { verifyChain } from '#platform/audit/verify.ts';
-import { readChain } from '#platform/database/audit-chain.ts';
+import { erasedUnsealed, readChain } from '#platform/database/audit-chain.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
 import type { RunApiDeps } from '../deps.ts';
 
@@ -20,7 +21,9 @@ export async function verifyAudit(
       yield record;
     }
   };
-  const { entries, last, anchored, pruned, erased, damage } = await verifyChain(tenant, records(), anchors);
+  const unsealed = () => erasedUnsealed(deps.db, tenant);
+  const found = await verifyChain(tenant, records(), anchors, CHAIN_RULES, unsealed);
+  const { entries, last, anchored, pruned, erased, damage } = found;
   return {
     entries: BigInt(entries),
     last: BigInt(last),

@@ -12,11 +12,14 @@ async function main(): Promise<number> {
     process.stderr.write(`${seconds} s  ${line}\n`);
   });
   const { outcomes, crash } = result;
-  const found = outcomes.filter((one) => one.found).length;
+  const missed = outcomes.filter((one) => !one.found);
+  const classes = new Set(outcomes.map(({ tampering }) => tampering.class));
   const figures = {
-    classes: outcomes.length,
-    found,
-    missed: outcomes.length - found,
+    classes: classes.size,
+    // Those all of whose ways were found.
+    found: classes.size - new Set(missed.map(({ tampering }) => tampering.class)).size,
+    ways: outcomes.length,
+    missed: missed.length,
     falseAlarms: result.falseAlarms,
     missingEventsUnderCrash: crash.missing,
     extraEventsUnderCrash: crash.tooMany,

@@ -57,7 +57,10 @@ async function mendHead({ database }: AuditWorld, tenant: string): Promise<void>
 /** Gives a link other bytes with the hash that belongs to them. */
 async function rewrite(world: AuditWorld, tenant: string, link: Link, entry: string): Promise<void> {
   const { database, rules } = world;
-  await database.query('update steward.audit_log set entry = $2 where id = $1', [link.audit_id, entry]);
+  await database.query(
+    `update steward.audit_log set entry = $2::text, tool = $2::text::jsonb ->> 'tool' where id = $1`,
+    [link.audit_id, entry],
+  );
   const hash = rules.leaf({ tenant, number: link.number, prev: link.prev, entry });
   await database.query('update steward.audit_chain set hash = $3 where tenant = $1 and number = $2', [
     tenant,
@@ -70,10 +73,29 @@ async function rewrite(world: AuditWorld, tenant: string, link: Link, entry: str
 async function forge({ database }: AuditWorld, tenant: string, id: number, entry: string): Promise<number> {
   const [row] = await database.query(
     `insert into steward.audit_log (tenant, at, actor, action, tool, data, salt, entry)
-     select $1, at, actor, action, tool, data, salt, $3 from steward.audit_log where id = $2 returning id`,
+     select $1, at, actor, action, $3::text::jsonb ->> 'tool', data, salt, $3::text from steward.audit_log where id = $2 returning id`,
     [tenant, id, entry],
   );
   return Number(row?.id);
+}
+
+/** Changes the entry of a number, and makes every hash and the head anew. */
+async function rewriteFrom(world: AuditWorld, tenant: string, at: number): Promise<void> {
+  let prev: Uint8Array = GENESIS;
+  for (const { number, audit_id, entry } of await linksOf(world, tenant)) {
+    const text = number === at ? otherTool(entry) : entry;
+    const hash = world.rules.leaf({ tenant, number, prev, entry: text });
+    if (number === at) {
+      const both = "update steward.audit_log set entry = $2, tool = 'lookup' where id = $1";
+      await world.database.query(both, [audit_id, text]);
+    }
+    await world.database.query(
+      'update steward.audit_chain set prev = $3, hash = $4 where tenant = $1 and number = $2',
+      [tenant, number, prev, hash],
+    );
+    prev = hash;
+  }
+  await mendHead(world, tenant);
 }
 
 const otherTool = (entry: string): string => entry.replace('"tool":"refund"', '"tool":"lookup"');
@@ -86,6 +108,35 @@ export const TAMPERINGS: readonly Tampering[] = [
     async play(world, tenant, at) {
       const link = await linkAt(world, tenant, at);
       await rewrite(world, tenant, link, otherTool(link.entry));
+      return at;
+    },
+  },
+  {
+    class: 'changed',
+    what: 'somebody else did it, says a row whose salt is gone',
+    async play(world, tenant, at) {
+      const { audit_id } = await linkAt(world, tenant, at);
+      const text = `update steward.audit_log set actor = 'bob', data = '{"amount": 1}', salt = null where id = $1`;
+      await world.database.query(text, [audit_id]);
+      return at;
+    },
+  },
+  {
+    class: 'changed',
+    what: 'who did it is erased, and no erasing says so',
+    async play(world, tenant, at) {
+      const { audit_id } = await linkAt(world, tenant, at);
+      const text = 'update steward.audit_log set actor = null, data = null, salt = null where id = $1';
+      await world.database.query(text, [audit_id]);
+      return at;
+    },
+  },
+  {
+    class: 'changed',
+    what: 'an entry is searched for under another tool than its own',
+    async play(world, tenant, at) {
+      const { audit_id } = await linkAt(world, tenant, at);
+      await world.database.query("update steward.audit_log set tool = 'lookup' where id = $1", [audit_id]);
       return at;
     },
   },
@@ -150,20 +201,25 @@ export const TAMPERINGS: readonly Tampering[] = [
     class: 'rewritten',
     what: 'one entry says something else, and every hash from it on is made anew',
     async play(world, tenant, at) {
-      let prev: Uint8Array = GENESIS;
-      for (const { number, audit_id, entry } of await linksOf(world, tenant)) {
-        const text = number === at ? otherTool(entry) : entry;
-        const hash = world.rules.leaf({ tenant, number, prev, entry: text });
-        if (number === at)
-          await world.database.query('update steward.audit_log set entry = $2 where id = $1', [audit_id, text]);
-        await world.database.query(
-          'update steward.audit_chain set prev = $3, hash = $4 where tenant = $1 and number = $2',
-          [tenant, number, prev, hash],
-        );
-        prev = hash;
-      }
-      await mendHead(world, tenant);
+      await rewriteFrom(world, tenant, at);
       // No anchor vouches for anything before the first one.
+      return 1;
+    },
+  },
+  {
+    class: 'rewritten',
+    what: 'the same, and the worker is made to sign every head that it signed once more',
+    async play(world, tenant, at) {
+      await rewriteFrom(world, tenant, at);
+      for (const number of [LENGTH / 2, LENGTH]) {
+        await world.database.query(
+          `update steward.audit_heads h set number = c.number, hash = c.hash, anchored_number = c.number - 1,
+             anchored_at = null from steward.audit_chain c
+           where h.tenant = $1 and c.tenant = $1 and c.number = $2`,
+          [tenant, number],
+        );
+        await world.anchor(tenant);
+      }
       return 1;
     },
   },

@@ -26,6 +26,8 @@ export interface AuditWorld {
   /** A new tenant with a chain, with an anchor in the middle and one at its end. */
   chain(length: number): Promise<string>;
   seal(tenant: string): Promise<void>;
+  /** The worker looks whether the head is to be signed. */
+  anchor(tenant: string): Promise<void>;
   verify(tenant: string): Promise<Verified>;
   close(): Promise<void>;
 }
@@ -65,6 +67,10 @@ export async function auditWorld({ sabotage }: Pick<AuditOptions, 'sabotage'>): 
       await say(tenant, 1, Math.floor(length / 2));
       await say(tenant, Math.floor(length / 2) + 1, length);
       return tenant;
+    },
+    async anchor(tenant) {
+      // It may well refuse to.
+      await anchorTenant(anchoring, tenant, { every: 1 }).catch(() => undefined);
     },
     async verify(tenant) {
       const lines = sabotage === 'anchor' ? [] : await store.read(tenant);
