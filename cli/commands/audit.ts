@@ -157,12 +157,12 @@ function addVerify(parent: Command): void {
         const found =
           options.file === undefined ? await asked(session) : await read({ ...options, file: options.file });
         print(session.json ? [documentText({ ...found, damage: [...found.damage] })] : reportOf(found));
-        return found.damage.length > 0 ? EXIT.failed : undefined;
+        return found.damage.length > 0 || found.anchorTrouble !== '' ? EXIT.failed : undefined;
       }),
     );
 }
 
-type Found = Verified & { readonly anchorsKnown: boolean };
+type Found = Verified & { readonly anchorsKnown: boolean; readonly anchorTrouble: string };
 
 async function asked(session: Parameters<Parameters<typeof action>[0]>[0]): Promise<Found> {
   const answer = await session.audit.verifyAudit({}, { deadlineMs: LONGEST_MS });
@@ -173,6 +173,7 @@ async function asked(session: Parameters<Parameters<typeof action>[0]>[0]): Prom
     pruned: Number(answer.pruned),
     erased: Number(answer.erased),
     anchorsKnown: answer.anchorsKnown,
+    anchorTrouble: answer.anchorTrouble,
     damage: answer.damage.map((one) => ({
       class: one.class as Found['damage'][number]['class'],
       number: Number(one.number),
@@ -187,13 +188,15 @@ async function read({ file, anchors: path, key }: VerifyOptions & { readonly fil
   }
   const tenant = await tenantOf(file);
   const known = path !== undefined && key !== undefined;
-  const { anchors } = known
+  const { anchors, unknown } = known
     ? readAnchors(linesOf(await readFile(path, 'utf8')), parseKeySet(await readFile(key, 'utf8')), tenant)
-    : { anchors: [] };
+    : { anchors: [], unknown: 0 };
   if (known && anchors.length === 0) {
     throw new StewardError('INVALID_REQUEST', `No anchor in ${path} is of tenant ${tenant} and signed with this key.`);
   }
-  return { ...(await verifyChain(tenant, recordsOf(file), anchors)), anchorsKnown: known };
+  const anchorTrouble =
+    unknown > 0 ? `${unknown} anchors are signed by no key that was given, or for another tenant` : '';
+  return { ...(await verifyChain(tenant, recordsOf(file), anchors)), anchorsKnown: known, anchorTrouble };
 }
 
 /** The tenant that the first record names. */
@@ -210,15 +213,23 @@ async function* recordsOf(file: string): AsyncGenerator<ChainRecord> {
   }
 }
 
-function reportOf({ entries, last, anchored, pruned, erased, anchorsKnown, damage }: Found): string[] {
+function reportOf({ entries, last, anchored, pruned, erased, anchorsKnown, anchorTrouble, damage }: Found): string[] {
   const size = `${entries} entries up to ${last}, ${erased} erased, ${pruned} pruned`;
   const vouched = anchorsKnown
     ? `Signed anchors vouch for it up to ${anchored}.`
     : 'Without anchors a cut tail and a chain written anew cannot be seen.';
-  if (damage.length === 0) return [`Nothing was tampered with: ${size}.`, vouched];
+  const trouble = anchorTrouble === '' ? [] : [`NOT VOUCHED FOR: ${visible(anchorTrouble)}.`];
+  if (damage.length === 0) {
+    return [
+      trouble.length > 0 ? `No damage was found: ${size}.` : `Nothing was tampered with: ${size}.`,
+      vouched,
+      ...trouble,
+    ];
+  }
   return [
     `TAMPERED WITH: ${size}.`,
     ...damage.map((one) => `  ${one.number}: ${one.class}, ${visible(one.detail)}`),
     vouched,
+    ...trouble,
   ];
 }

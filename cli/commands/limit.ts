@@ -64,7 +64,7 @@ function addSet(parent: Command): void {
     .argument('<quantity>', 'such as refund.cents')
     .argument('<scope>', SCOPES)
     .argument('<amount>', "at most so much, in the quantity's unit; none: no limit", amount)
-    .option('--ask [tier]', 'beyond it ask for approval (tier 1 to 4, default 3), in place of denying', whole(1, 4))
+    .option('--ask [tier]', 'beyond it ask for approval (tier 1 to 3, default 3), in place of denying', whole(1, 3))
     .action(
       action<{ readonly ask?: number | true }>(async (session, { ask }, [quantity = '', scope = '', text = '']) => {
         const most = amount(text);

@@ -101,23 +101,26 @@ export function signStatement(key: PrivateJwk, said: Omit<Statement, 'v' | 'kid'
 
 /**
  * The anchors of a tenant among `lines`. A line that is cut, of another tenant or not signed by one of the keys counts
- * as `bad` and is not believed.
+ * as `bad` and is not believed; `unknown` are those of them that a crash has not torn.
  */
 export function readAnchors(
   lines: readonly string[],
   keys: JSONWebKeySet,
   tenant: string,
-): { readonly anchors: Statement[]; readonly bad: number } {
+): { readonly anchors: Statement[]; readonly bad: number; readonly unknown: number } {
   const known = new Map(keys.keys.map((key) => [key.kid, createPublicKey({ key: { ...key }, format: 'jwk' })]));
   const anchors: Statement[] = [];
+  let torn = 0;
   for (const text of lines) {
     const anchor = parse(text);
+    if (!anchor) torn += 1;
     const key = anchor && known.get(anchor.statement.kid);
     if (!anchor || !key || anchor.statement.tenant !== tenant) continue;
     const bytes = Buffer.from(canonicalJson(anchor.statement));
     if (verify(null, bytes, key, Buffer.from(anchor.signature, 'base64url'))) anchors.push(anchor.statement);
   }
-  return { anchors, bad: lines.length - anchors.length };
+  const bad = lines.length - anchors.length;
+  return { anchors, bad, unknown: bad - torn };
 }
 
 function parse(text: string): Anchor | undefined {

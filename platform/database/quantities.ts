@@ -6,6 +6,9 @@ import type { Database } from './tables.ts';
 /** Sums are cut here: above it, numbers are not exact any more, and every limit is passed long before. */
 const MOST = Number.MAX_SAFE_INTEGER;
 
+/** The highest tier of a limit that a person's answer lifts. */
+export const MOST_ASKED_TIER = 3;
+
 /** Whose windows a call counts in. */
 export interface Spender {
   readonly tenant: string;
@@ -36,7 +39,8 @@ export async function limitsOf(trx: Transaction<Database>): Promise<readonly Qua
     .orderBy('scope')
     .limit(1_000)
     .execute();
-  return limitsInForce(own);
+  // Nobody alone may lift what wants two persons, so it is not asked for.
+  return limitsInForce(own.map((one) => (one.tier > MOST_ASKED_TIER ? { ...one, outcome: 'deny' } : one)));
 }
 
 /**

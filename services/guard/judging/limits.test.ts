@@ -139,6 +139,20 @@ test('a limit may ask in place of denying, and the approval lets the call pass',
   expect(await windows(run)).toHaveLength(2);
 });
 
+test('a limit that wants two persons is lifted by nobody alone, and nobody is asked', async () => {
+  const run = await bench.run();
+  await limits(run.tenant).setLimit({
+    quantity: 'payout.cents',
+    scope: 'action',
+    amount: 10n,
+    outcome: 'ask',
+    tier: 3,
+  });
+  await bench.database.query('update steward.quantity_limits set tier = 4 where tenant = $1', [run.tenant]);
+  const { calls } = await run.judge([pay(11)]);
+  expect(calls[0]).toMatchObject({ verdict: VerdictKind.DENY, code: 'QUANTITY_LIMIT', approvalId: '' });
+});
+
 test('an approver who was not told of a limit has not lifted it', async () => {
   const tenant = await bench.database.tenant();
   const limit = { quantity: 'rows.deleted', scope: 'user-hour', amount: 1n, outcome: 'ask', tier: 3 };
@@ -231,6 +245,7 @@ test('limits are the tenant’s data: set, listed, removed, audited, and its adm
     { quantity: 'E-mails', scope: 'run', amount: 1n },
     { quantity: 'emails', scope: 'run', amount: -1n },
     { quantity: 'emails', scope: 'run', amount: 1n, tier: 2 },
+    { quantity: 'emails', scope: 'run', amount: 1n, outcome: 'ask', tier: 4 },
   ]) {
     expect((await stewardErrorOf(client.setLimit(wrong))).code).toBe('INVALID_REQUEST');
   }

@@ -2,6 +2,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { StewardError } from '#domain/errors.ts';
 import type { SetLimitRequest, SetLimitResponseSchema } from '#gen/steward/guard/v1/limit_service_pb.ts';
 import { audit } from '#platform/database/journal.ts';
+import { MOST_ASKED_TIER } from '#platform/database/quantities.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
 import type { GuardDeps } from '../deps.ts';
@@ -45,7 +46,8 @@ function readChanges({ amount, outcome, tier }: SetLimitRequest) {
   }
   if (outcome !== '' && outcome !== 'deny' && outcome !== 'ask') throw wrong('outcome', 'deny or ask');
   if (tier !== 0 && outcome !== 'ask') throw wrong('tier', 'left out where a limit denies');
-  if (tier < 0 || tier > 4) throw wrong('tier', '1 to 4');
+  if (tier < 0 || tier > MOST_ASKED_TIER)
+    throw wrong('tier', `1 to ${MOST_ASKED_TIER}: no question takes two persons yet`);
   return {
     amount: amount === undefined ? null : Number(amount),
     outcome: outcome === 'ask' ? ('ask' as const) : ('deny' as const),

@@ -117,6 +117,16 @@ test('the server verifies what it has, against the anchors', async () => {
   await seal(tenant);
   const verified = () => withAudit(tenant, ['admin'], (client) => client.verifyAudit({}));
   expect(await verified()).toMatchObject({ entries: 2n, anchored: 2n, anchorsKnown: true, damage: [] });
+  expect((await verified()).anchorTrouble).toBe('');
+  const line = await readFile(join(home, 'anchors', `${tenant}.anchors.jsonl`), 'utf8');
+  await writeFile(join(home, 'anchors', `${tenant}.anchors.jsonl`), line.replace(/"kid":"[^"]+"/, '"kid":"lost"'));
+  await bench.database.query(
+    "update steward.audit_chain set sealed_at = now() - interval '11 minutes' where tenant = $1",
+    [tenant],
+  );
+  expect((await verified()).anchorTrouble).toContain('no anchor vouches for 1');
+  expect((await verified()).anchorTrouble).toContain('1 anchors are signed by no key');
+  await writeFile(join(home, 'anchors', `${tenant}.anchors.jsonl`), line);
   await bench.database.query('delete from steward.audit_chain where tenant = $1 and number = 2', [tenant]);
   expect(await verified()).toMatchObject({ damage: [{ class: 'tail_cut', number: 2n }] });
 });

@@ -47,7 +47,7 @@ export type QuantityLimit = Message<"steward.guard.v1.QuantityLimit"> & {
   outcome: string;
 
   /**
-   * Of that approval: 1 to 4; 0 where it denies.
+   * Of that approval: 1 to 3; 0 where it denies.
    *
    * @generated from field: int32 tier = 5;
    */
@@ -134,7 +134,7 @@ export type SetLimitRequest = Message<"steward.guard.v1.SetLimitRequest"> & {
   outcome: string;
 
   /**
-   * 1 to 4; default 3. Only with ask.
+   * 1 to 3; default 3. Only with ask.
    *
    * @generated from field: int32 tier = 5;
    */
