@@ -57,6 +57,16 @@ test('a run that makes five times its agent’s calls is paused, nothing of its 
   await expect(refused).rejects.toThrow(/is paused/);
 });
 
+test('a run that somebody has paused is looked at all the same, and is the watcher’s from then on', async () => {
+  const tenant = await history(6, 1_000);
+  const columns = { tool_calls: 29, status: 'paused', paused_by: 'shop@acme' };
+  const run = await bench.run({ tenant, columns });
+  await run.judge([read('n1')], 1, true);
+  const { status, by, queue } = await paused(run);
+  expect([status, by]).toEqual(['paused', 'steward']);
+  expect(queue).toMatchObject([{ reasons: ['anomaly'] }]);
+});
+
 test('once a person has let it go on, the same rule does not pause it again', async () => {
   const tenant = await history(6, 1_000);
   const run = await bench.run({ tenant, columns: { tool_calls: 40 } });
@@ -111,11 +121,4 @@ test('an agent may have thresholds of its own', async () => {
   const run = await bench.run({ tenant, columns });
   await run.judge([read('n1')]);
   expect(await paused(run)).toMatchObject({ status: 'running', events: [] });
-});
-
-test('a run that is paused already is not paused again', async () => {
-  const tenant = await history(6, 1_000);
-  const run = await bench.run({ tenant, columns: { tool_calls: 40, status: 'paused', paused_by: 'olga' } });
-  await run.judge([read('n1')]);
-  expect(await paused(run)).toMatchObject({ status: 'paused', by: 'olga', events: [] });
 });

@@ -68,14 +68,14 @@ export interface Watching {
   readonly anomalies: readonly Anomaly[];
 }
 
-/** Looks at a turn's calls with what the run has done before. `mayPause`: whether the run could be paused for it now. */
+/** Looks at a turn's calls with what the run has done before. `open`: whether the run could be paused for it. */
 export async function watchTurn(
   trx: Transaction<Database>,
   baselines: Baselines,
   run: RunRow,
-  turn: { readonly calls: readonly JudgedCall[]; readonly spent: number; readonly mayPause: boolean },
+  turn: { readonly calls: readonly JudgedCall[]; readonly spent: number; readonly open: boolean },
 ): Promise<Watching> {
-  const { calls, spent, mayPause } = turn;
+  const { calls, spent, open } = turn;
   const watched = watch(
     { ...NOTHING_WATCHED, ...run.watched },
     calls.map(({ sig, tool, finding }) => ({
@@ -84,7 +84,7 @@ export async function watchTurn(
       unauthorised: finding.verdict === 'deny' && UNAUTHORISED.has(finding.code),
     })),
   );
-  if (!mayPause) return { watched, anomalies: [] };
+  if (!open) return { watched, anomalies: [] };
   const admitted = calls.filter(({ finding }) => finding.verdict !== 'deny').length;
   const asked = calls.filter(({ finding, tool }) => finding.verdict === 'ask' && tool?.risk !== 'cautious').length;
   const behaviour = {

@@ -48,13 +48,10 @@ export async function storeVerdicts(
   options: { readonly begin: boolean; readonly spent: number; readonly baselines: Baselines },
 ): Promise<{ readonly stored: readonly Stored[]; readonly pause: number | null }> {
   const expiresAt = new Date(Date.now() + run.waits.approvalMs);
-  const mayPause = whyMayNotBegin(run) === null;
-  const { watched, anomalies } = await watchTurn(trx, options.baselines, run, {
-    calls,
-    mayPause,
-    spent: options.spent,
-  });
-  const mayBegin = options.begin && mayPause && anomalies.length === 0;
+  // One that is paused already is looked at all the same: else whoever paused it could let it go on unseen.
+  const open = run.closed_at === null && run.cancel_requested_by === null;
+  const { watched, anomalies } = await watchTurn(trx, options.baselines, run, { calls, open, spent: options.spent });
+  const mayBegin = options.begin && whyMayNotBegin(run) === null && anomalies.length === 0;
   let [left, room] = [MOST_BEGUN, MOST_BEGUN_BYTES];
   const stored = calls.map((judged, at): Stored => {
     const { finding, index } = judged;

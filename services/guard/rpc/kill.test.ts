@@ -173,6 +173,16 @@ test('a run that two switches stand against goes on when the second is lifted, n
   expect((await run.rows('outbox')).map(({ kind }) => kind)).toEqual(['pause', 'resume']);
 }, 60_000);
 
+test('an id that another tenant has used is refused as such, and a new one stops', async () => {
+  const [one, other] = [await bench.run(), await bench.run()];
+  const taken = { ...order(SwitchScope.TENANT), requestId: `INC-${randomUUID()}` };
+  await operator(one.tenant).kill(taken);
+  const error = await stewardErrorOf(operator(other.tenant).kill(taken));
+  expect(error).toMatchObject({ code: 'REQUEST_ID_REUSED', message: expect.stringContaining('NOTHING WAS STOPPED') });
+  await operator(other.tenant).kill({ ...taken, requestId: randomUUID() });
+  expect(await other.row()).toMatchObject({ cancel_requested_by: 'olga@acme' });
+}, 60_000);
+
 test('what a guard that ended has left is told by the sweeper', async () => {
   const run = await bench.run();
   const id = randomUUID();

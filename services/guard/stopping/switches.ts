@@ -49,10 +49,16 @@ export async function setSwitch(deps: GuardDeps, wanted: NewSwitch): Promise<Swi
       throw new StewardError('LIMIT_REACHED', `${standing} switches stand already. Kill a wider scope, or lift some.`);
     }
     const { tenant, id, scope, target, mode, action, reason, drill, by } = wanted;
-    await trx
+    const made = await trx
       .insertInto('kill_switches')
       .values({ tenant, id, scope, target, mode, action, reason, drill, set_by: by })
-      .execute();
+      .onConflict((conflict) => conflict.column('id').doNothing())
+      .returning('id')
+      .executeTakeFirst();
+    // Ids are unique across tenants, and another one's row is not to be seen.
+    if (!made) {
+      throw new StewardError('REQUEST_ID_REUSED', `Request id ${id} is taken. NOTHING WAS STOPPED: take a random one.`);
+    }
     const data = { switch: id, scope, target, mode, action, reason, drill };
     await audit(trx, tenant, { actor: by, action: mode === 'kill' ? 'switch.kill' : 'switch.safe_mode', data });
     await hint(trx, tenant);

@@ -156,6 +156,22 @@ test('open runs, those of other agents, users and tenants, and those nobody may 
   expect(await refused('x')).toMatchObject({ code: 'INVALID_REQUEST', message: expect.stringContaining('continues') });
 });
 
+test('what was stopped as unusual does not go on before somebody has looked', async () => {
+  const odd = await closed();
+  await bench.database.query(
+    `insert into steward.investigations (tenant, run_id, reasons, evidence) values ($1, $2, array['anomaly'], '[]')
+     on conflict (run_id) do update set reasons = excluded.reasons, state = 'open', closed_at = null`,
+    [tenant, odd],
+  );
+  expect(await refused(odd)).toMatchObject({ code: 'WRONG_STATE', message: expect.stringContaining('investigation') });
+  await bench.database.query(
+    `update steward.investigations set state = 'closed', closed_at = now(), closed_by = 'olga', finding = 'fine'
+     where run_id = $1`,
+    [odd],
+  );
+  await bench.start(tenant, { continues: odd });
+});
+
 test('a conversation has an end', async () => {
   const full = await closed();
   const write = (length: number) =>

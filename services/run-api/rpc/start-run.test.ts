@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -5,6 +6,7 @@ import type { RunningTemporal } from '#deploy/dev/temporal.ts';
 import { RunStatus, StartRunRequestSchema } from '#gen/steward/run/v1/run_service_pb.ts';
 import { runGrantVerifier } from '#platform/identity/grants.ts';
 import { publicKeySet, readPrivateKey } from '#platform/identity/key-pair.ts';
+import type { Role } from '#platform/identity/principal.ts';
 import { connectTemporal } from '#platform/temporal/client.ts';
 import { stewardErrorOf } from '#test/support/errors.ts';
 import { codeIn, rawCall } from '#test/support/rpc.ts';
@@ -223,6 +225,26 @@ test('twenty starts at once get the slots there are, the others wait in order', 
   const next = await bench.start(tenant);
   expect(next.status).toBe(RunStatus.QUEUED);
   expect(await one('outbox', oldest?.id ?? '')).toMatchObject([{ kind: 'start', delivered_at: expect.any(Date) }]);
+});
+
+test('a version that was replaced is for services and operators, not for users', async () => {
+  const tenant = await bench.tenant();
+  const [current] = await bench.database.query<{ hash: string }>(
+    "select hash from steward.agents where tenant = $1 and name = 'helper'",
+    [tenant],
+  );
+  await bench.database.query(
+    `insert into steward.agents select (jsonb_populate_record(a, jsonb_build_object('hash', repeat('b', 64), 'is_current', false))).*
+     from steward.agents a where tenant = $1 and name = 'helper'`,
+    [tenant],
+  );
+  const start = (roles: readonly Role[], agentHash: string) =>
+    bench
+      .as({ tenant, subject: 'ann@acme', roles })
+      .runs.startRun({ requestId: randomUUID(), agent: 'helper', input: 'x', agentHash });
+  expect((await stewardErrorOf(start(['user'], 'b'.repeat(64)))).code).toBe('NOT_PERMITTED');
+  await start(['user'], current?.hash ?? '');
+  await start(['operator'], 'b'.repeat(64));
 });
 
 test('the daily cap queues until midnight, the month refuses, a limit of 0 refuses', async () => {

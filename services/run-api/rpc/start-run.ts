@@ -7,7 +7,7 @@ import { assertMayStart, withSwitches } from '#platform/database/switches.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
-import type { Principal } from '#platform/identity/principal.ts';
+import type { Principal, Role } from '#platform/identity/principal.ts';
 import { readTraceParent } from '#platform/telemetry/trace.ts';
 import { tenantOf, userOf } from '../access.ts';
 import type { RunApiDeps } from '../deps.ts';
@@ -18,6 +18,9 @@ import { assertMonthsLeft, ensureMonths, insertRun } from '../starting/insert.ts
 import { findAgent, narrow } from '../starting/narrow.ts';
 import { type Asked, readStart } from '../starting/request.ts';
 import { toRun } from '../views/run.ts';
+
+/** Who may start a version of an agent that is not the current one. */
+const PINNERS: ReadonlySet<Role> = new Set<Role>(['service', 'operator', 'admin']);
 
 /**
  * Starts a run, once per caller and request id: the row and what it owes Temporal are one commit, delivered right after
@@ -37,7 +40,7 @@ export async function startRun(
     const continued = await readContinued(trx, principal, asked);
     return {
       earlier,
-      given: narrow(await findAgent(trx, asked.agent, asked.agentHash), asked, continued, deps.knownModels),
+      given: narrow(await findVersion(trx, principal, asked), asked, continued, deps.knownModels),
     };
   });
   const begun =
@@ -118,5 +121,15 @@ async function findEarlier(
     'REQUEST_ID_REUSED',
     `Request id ${asked.requestId} has started run ${row.id} with another body. Take a new id for a new run.`,
     { details: { run: row.id } },
+  );
+}
+
+/** Throws NOT_PERMITTED where a user asks for a version that is not the current one: it may have been replaced for a reason. */
+async function findVersion(trx: Transaction<Database>, { roles }: Principal, asked: Asked) {
+  const row = await findAgent(trx, asked.agent, asked.agentHash);
+  if (row.is_current || roles.some((role) => PINNERS.has(role))) return row;
+  throw new StewardError(
+    'NOT_PERMITTED',
+    `Version ${row.hash} of agent ${row.name} is not the current one. Start without a version, or have a service do it.`,
   );
 }

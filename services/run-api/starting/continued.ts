@@ -1,4 +1,4 @@
-import type { Transaction } from 'kysely';
+import { sql, type Transaction } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
 import { runAccount } from '#domain/ids.ts';
 import type { JsonValue } from '#domain/json.ts';
@@ -48,7 +48,7 @@ export function prefixFromOf(
 /**
  * The run that is to be continued; null where none is asked for. Throws NOT_FOUND where the caller may not see it,
  * NOT_PERMITTED for another user's, INVALID_REQUEST for another agent's, WRONG_STATE while it is open, LIMIT_REACHED at
- * the end of the longest conversation.
+ * the end of the longest conversation, WRONG_STATE also while a run of it is investigated as unusual.
  */
 export async function readContinued(
   trx: Transaction<Database>,
@@ -78,6 +78,7 @@ export async function readContinued(
   if (runs.length >= MOST_RUNS) {
     throw new StewardError('LIMIT_REACHED', `${runs.length} runs stand in this conversation. Begin a new one.`);
   }
+  await assertLookedAt(trx, runs);
   return {
     id: run.id,
     tools: run.tools,
@@ -92,6 +93,23 @@ export async function readContinued(
     handlesAt: run.handles_at,
     summarisedThrough: run.summarised_through,
   };
+}
+
+/** What was stopped because it was unusual does not go on under another id before somebody has looked. */
+async function assertLookedAt(trx: Transaction<Database>, runs: readonly string[]): Promise<void> {
+  const open = await trx
+    .selectFrom('investigations')
+    .select('run_id')
+    .where('run_id', 'in', runs)
+    .where('state', '<>', 'closed')
+    .where(sql<boolean>`'anomaly' = any(reasons)`)
+    .executeTakeFirst();
+  if (!open) return;
+  throw new StewardError(
+    'WRONG_STATE',
+    `Run ${open.run_id} went otherwise than usual, and that is being looked at. Close its investigation first.`,
+    { details: { investigation: open.run_id } },
+  );
 }
 
 async function startingBudget(trx: Transaction<Database>, run: string): Promise<number> {

@@ -323,7 +323,7 @@ export type StartRunRequest = Message<"steward.run.v1.StartRunRequest"> & {
   agent: string;
 
   /**
-   * Empty: the current version.
+   * Empty: the current version. Another one is for services, operators and admins (PERMISSION_DENIED for users).
    *
    * @generated from field: string agent_hash = 4;
    */
