@@ -56,9 +56,18 @@ export const PRODUCT_PARTS = 8;
 
 /** The part of the product's account that a run is reserved on. */
 export function productPart(run: string): number {
+  return hashOf(run) % PRODUCT_PARTS;
+}
+
+/** One to six minutes, by the run: when it looks for a new month's budget after that has begun, in milliseconds. */
+export function afterMidnight(run: string): number {
+  return 60_000 + (hashOf(run) % 300_000);
+}
+
+function hashOf(text: string): number {
   let hash = 0;
-  for (let at = 0; at < run.length; at += 1) hash = (Math.imul(hash, 31) + run.charCodeAt(at)) >>> 0;
-  return hash % PRODUCT_PARTS;
+  for (let at = 0; at < text.length; at += 1) hash = (Math.imul(hash, 31) + text.charCodeAt(at)) >>> 0;
+  return hash;
 }
 
 /** When the calendar month (UTC) after the one of `at` begins. Both in milliseconds since 1970. */

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { tenantMonthAccount } from '#domain/ids.ts';
 import { answer, type Row, workerBench } from '#test/support/worker-bench.ts';
 import { chargeDeadAttempt } from './budget.ts';
-import { watchBudget } from './budget-watch.ts';
+import { tellOfFreed, watchBudget } from './budget-watch.ts';
 import { PRODUCT, tellOfProduct, watchProduct } from './product-watch.ts';
 import { withTenant } from './tenant.ts';
 
@@ -148,6 +148,23 @@ test('a day and a minute far above what is usual alarm for the product, once', a
   ]);
   expect(found.find(({ kind }) => kind === 'day')?.data).toEqual({ spent: 7_000_000, average: 1_000_000, days: 7 });
   expect(await withTenant(bench.db, PRODUCT, (trx) => watchProduct(trx, now))).toEqual([]);
+});
+
+test('a run that others’ reservations kept from going on is told once what they held is free', async () => {
+  const tenant = await bench.database.tenant({ month_budget_micro_usd: 4_000 });
+  const first = await bench.run({ tenant });
+  const { id } = await first.open(1, { input: 100 });
+  const waiting = await bench.run({ tenant });
+  expect((await waiting.open(1, { input: 100 })).opened).toMatchObject({ kind: 'budget', level: 'tenant_month' });
+  const freed = () => withTenant(bench.db, tenant, (trx) => tellOfFreed(trx, tenant, clock.now));
+  expect(await freed()).toEqual([]);
+  await bench.turns.storeAnswer(first.ref, 1, id, answer(undefined, { usage: { input: 100, output: 10 } }), 10);
+  const told = await freed();
+  expect(told).toHaveLength(1);
+  const [row] = await bench.database.query('select run_id, kind from steward.outbox where id = $1', [told[0]]);
+  expect(row).toEqual({ run_id: waiting.ref.run, kind: 'raise_budget' });
+  expect(await freed()).toEqual([]);
+  expect((await waiting.open(1, { input: 100 })).opened).toMatchObject({ kind: 'reserved' });
 });
 
 test('runs that wait for the product are told once when there is more of it', async () => {

@@ -38,7 +38,7 @@ export async function exhausted(
       .where('id', '=', ref.run)
       .execute();
   }
-  const data = { level, need, until: until.getTime() };
+  const data = { level, need, left: short.micro, until: until.getTime() };
   await record(trx, ref.tenant, ref.run, { events: [{ kind: 'budget.exhausted', data }] });
 }
 

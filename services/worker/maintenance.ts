@@ -7,7 +7,7 @@ import type { MaintenanceActivities } from '#domain/ports/maintenance-activities
 import type { CloseRunInput } from '#domain/ports/run-activities.ts';
 import { startQueued } from '#platform/database/admission.ts';
 import { chargeDeadAttempt } from '#platform/database/budget.ts';
-import { watchBudget } from '#platform/database/budget-watch.ts';
+import { tellOfFreed, watchBudget } from '#platform/database/budget-watch.ts';
 import { enqueue } from '#platform/database/outbox.ts';
 import { PRODUCT, tellOfProduct, watchProduct } from '#platform/database/product-watch.ts';
 import type { Database } from '#platform/database/tables.ts';
@@ -93,7 +93,7 @@ export function createMaintenance(deps: MaintenanceDeps): MaintenanceActivities 
 async function watchTenant(deps: MaintenanceDeps, tenant: string): Promise<void> {
   const { told, outbox } = await withTenant(deps.db, tenant, async (trx) => ({
     told: await watchBudget(trx, tenant),
-    outbox: await tellOfProduct(trx, tenant),
+    outbox: [...(await tellOfProduct(trx, tenant)), ...(await tellOfFreed(trx, tenant, new Date()))],
   }));
   for (const alarm of told) deps.log.warn({ tenant, alarm }, 'budget alarm');
   await deliver(deps, tenant, outbox);

@@ -9,7 +9,7 @@ import {
   isCancellation,
   workflowInfo,
 } from '@temporalio/workflow';
-import { nextMonth } from '#domain/ids.ts';
+import { afterMidnight, nextMonth } from '#domain/ids.ts';
 import type { CloseRunInput } from '#domain/ports/run-activities.ts';
 import { type BudgetLevel, type ClosedStatus, STOP_TEXT, type StopReason } from '#domain/run.ts';
 import { afterThink, fromCarry, nextTurn, type RunState, toCarry } from '#domain/run-state.ts';
@@ -163,8 +163,8 @@ class AgentRun {
     if (this.#raiseCame) this.#inbox.raiseDidNotHelp();
     const until = this.#budgetUntil ?? Date.now() + this.#input.waits.budgetMs;
     this.#budgetUntil = until;
-    // A new month brings a new budget to all but the run, and tells nobody.
-    const look = level === 'run' ? until : Math.min(until, nextMonth(Date.now()));
+    // A new month brings a new budget to all but the run, and tells nobody. Workers' clocks differ, and not all at once.
+    const look = level === 'run' ? until : Math.min(until, nextMonth(Date.now()) + afterMidnight(this.#input.run));
     this.#raiseCame = await this.#board.whileAwaitingBudget(() => this.#inbox.nextRaise(look));
     return this.#raiseCame || look < until;
   }
