@@ -1,5 +1,6 @@
+import { isStewardError } from '#domain/errors.ts';
 import type { CloseRunInput, CloseRunResult, RunActivities } from '#domain/ports/run-activities.ts';
-import type { CallStore, CloseStore, RunRef } from '#domain/ports/run-store.ts';
+import type { CallStore, CloseStore, OpenedCall, RunRef } from '#domain/ports/run-store.ts';
 import type { CatalogPort } from '#domain/ports/services.ts';
 import { STOP_TEXT } from '#domain/run.ts';
 import { type ActivityLog, NO_PUSH, runActivity, type StopPush } from '../run-context.ts';
@@ -21,6 +22,25 @@ export function createCloseRun(deps: CloseRunDeps): RunActivities['closeRun'] {
 
 const NEVER = new AbortController().signal;
 
+async function settleOne(deps: CloseRunDeps, ref: RunRef, callId: string, call: OpenedCall): Promise<void> {
+  const end = await settleCall(deps, ref, callId, call, NEVER);
+  await deps.store.endCall(ref, callId, end.kind === 'failed' ? { ...end, kind: 'cancelled' } : end);
+}
+
+/**
+ * Asks once more what became of a call of a closed run. False where that is still not known. An effect that is found then
+ * is told, counted and undone like any other.
+ */
+export async function settleLate(deps: CloseRunDeps, ref: RunRef, callId: string): Promise<boolean> {
+  try {
+    await settleOne(deps, ref, callId, await deps.store.openCall(ref, callId));
+    return true;
+  } catch (error) {
+    if (isStewardError(error) && error.code === 'OUTCOME_UNKNOWN') return false;
+    throw error;
+  }
+}
+
 /** Also used by the reconciler, for runs whose workflow is gone. */
 export async function closeRun(deps: CloseRunDeps, input: CloseRunInput): Promise<CloseRunResult> {
   const ref: RunRef = { tenant: input.tenant, run: input.run };
@@ -28,8 +48,7 @@ export async function closeRun(deps: CloseRunDeps, input: CloseRunInput): Promis
   // Side by side: one catalog that is away must not keep the others' calls from being settled.
   const settled = await Promise.allSettled(
     started.map(async (call) => {
-      const end = await settleCall(deps, ref, call.callId, call, NEVER);
-      await deps.store.endCall(ref, call.callId, end.kind === 'failed' ? { ...end, kind: 'cancelled' } : end);
+      await settleOne(deps, ref, call.callId, call);
     }),
   );
   for (const [index, one] of settled.entries()) {

@@ -9,6 +9,7 @@ import { RUN_WORKFLOW } from '#domain/run-workflow.ts';
 import { startQueued } from '#platform/database/admission.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import { connectTemporal, type Temporal } from '#platform/temporal/client.ts';
+import { RECEIPT } from '#test/support/act-world.ts';
 import { activityEnvironment } from '#test/support/activities.ts';
 import { keepLog } from '#test/support/rpc.ts';
 import { testTemporal } from '#test/support/temporal.ts';
@@ -101,9 +102,22 @@ test('a run that is still running, or only just started, is left alone', async (
 test('a run whose workflow is gone is closed, without knowing what became of a call that cannot be asked about', async () => {
   const run = await old();
   await run.judge('1.0', { state: 'started', attempts: 1 });
+  // A catalog that is only just away is waited for.
+  expect((await pass('reconcile')).counts).toEqual({ looked: 1, closed: 0, failed: 1 });
+  await bench.database.query(
+    "update steward.agent_runs set workflow_started_at = now() - interval '6 minutes' where id = $1",
+    [run.ref.run],
+  );
   expect((await pass('reconcile')).counts).toEqual({ looked: 1, closed: 1, failed: 0 });
   expect(await run.row()).toMatchObject({ status: 'terminated', stop_message: 'was deleted in Temporal' });
   expect(await run.call('1.0')).toMatchObject({ state: 'outcome_unknown' });
+
+  // It is asked again after the end, and what took place can be told and undone.
+  expect((await pass('sweep')).counts).toMatchObject({ settled: 0, failed: 0 });
+  const resolve = async () => ({ ...RECEIPT, undoable: true });
+  expect((await pass('sweep', { resolve })).counts).toMatchObject({ settled: 1 });
+  expect(await run.call('1.0')).toMatchObject({ state: 'done', undoable: true });
+  expect((await pass('sweep', { resolve })).counts).toMatchObject({ settled: 0 });
 });
 
 test('a workflow that timed out closes its run as failed', async () => {

@@ -1,7 +1,7 @@
 import { Context } from '@temporalio/activity';
 import { WorkflowNotFoundError } from '@temporalio/client';
-import type { Kysely } from 'kysely';
-import { type CloseRunDeps, closeRun } from '#activities/journal/close-run.ts';
+import { type Kysely, sql } from 'kysely';
+import { type CloseRunDeps, closeRun, settleLate } from '#activities/journal/close-run.ts';
 import { workflowIdOf } from '#domain/ids.ts';
 import type { MaintenanceActivities } from '#domain/ports/maintenance-activities.ts';
 import type { CloseRunInput } from '#domain/ports/run-activities.ts';
@@ -30,6 +30,13 @@ const PAGE = 500;
 const SETTLED_MS = 15_000;
 const CALL_MS = 5_000;
 const HEARTBEAT_MS = 2_000;
+/** So long after its workflow has ended a run waits for catalogs that cannot say what became of its calls. */
+const GIVE_UP_MS = 5 * 60_000;
+/** Catalogs are asked by the run's grant, which lives for 60 days. */
+const ASKED_DAYS = 59;
+/** Of the passes, two a minute. */
+const NOW_AND_THEN = 0.01;
+const ASKED_AT_ONCE = 20;
 /** A pass begins no further tenant or page after this; its schedule starts the next one. */
 const PASS_MS = 3 * 60_000;
 
@@ -43,39 +50,48 @@ export function createMaintenance(deps: MaintenanceDeps): MaintenanceActivities 
       pass(deps, { looked: 0, closed: 0, failed: 0 }, async (tenant, counts, inTime) => {
         for (let after = ''; inTime(); ) {
           const page = await openRuns(deps, tenant, after);
-          for (const id of page) {
+          for (const { id, workflow_started_at: started } of page) {
             if (!inTime()) break;
             counts.looked += 1;
             await attempt(deps, counts, { tenant, run: id }, async () => {
-              const end = await endInTemporal(deps, tenant, id);
+              const end = await endInTemporal(deps, tenant, id, started ?? new Date());
               if (!end) return;
               await closeRun(deps.closing, end);
               counts.closed += 1;
             });
           }
           if (page.length < PAGE) break;
-          after = page.at(-1) ?? '';
+          after = page.at(-1)?.id ?? '';
         }
       }),
 
     async sweep() {
-      const swept = await pass(deps, { charged: 0, restarted: 0, promoted: 0, failed: 0 }, async (tenant, counts) => {
-        for (const dead of await deadAttempts(deps, tenant)) {
-          await attempt(deps, counts, { tenant, run: dead.run_id }, async () => {
-            const ref = { tenant, run: dead.run_id };
-            const charge = { id: dead.attempt_id, turn: dead.turn };
-            const cost = await withTenant(deps.db, tenant, (trx) => chargeDeadAttempt(trx, ref, charge, new Date()));
-            if (cost > 0) counts.charged += 1;
-          });
-        }
-        const started = await neverStarted(deps, tenant);
-        const promoted = await withTenant(deps.db, tenant, (trx) => startQueued(trx, tenant));
-        counts.restarted += started.length;
-        counts.promoted += promoted.length;
-        await deliver(deps, tenant, [...started, ...promoted]);
-        await watchTenant(deps, tenant);
-        await deps.tracer?.sweep(tenant);
-      });
+      const swept = await pass(
+        deps,
+        { charged: 0, restarted: 0, promoted: 0, settled: 0, failed: 0 },
+        async (tenant, counts) => {
+          for (const dead of await deadAttempts(deps, tenant)) {
+            await attempt(deps, counts, { tenant, run: dead.run_id }, async () => {
+              const ref = { tenant, run: dead.run_id };
+              const charge = { id: dead.attempt_id, turn: dead.turn };
+              const cost = await withTenant(deps.db, tenant, (trx) => chargeDeadAttempt(trx, ref, charge, new Date()));
+              if (cost > 0) counts.charged += 1;
+            });
+          }
+          const started = await neverStarted(deps, tenant);
+          const promoted = await withTenant(deps.db, tenant, (trx) => startQueued(trx, tenant));
+          for (const call of await unknownCalls(deps, tenant)) {
+            await attempt(deps, counts, { tenant, ...call }, async () => {
+              if (await settleLate(deps.closing, { tenant, run: call.run_id }, call.call_id)) counts.settled += 1;
+            });
+          }
+          counts.restarted += started.length;
+          counts.promoted += promoted.length;
+          await deliver(deps, tenant, [...started, ...promoted]);
+          await watchTenant(deps, tenant);
+          await deps.tracer?.sweep(tenant);
+        },
+      );
       await watchProductNow(deps);
       return swept;
     },
@@ -152,11 +168,11 @@ function shuffled(tenants: readonly string[]): string[] {
 }
 
 /** Runs that Temporal should know, by id from behind `after` on. */
-async function openRuns(deps: MaintenanceDeps, tenant: string, after: string): Promise<string[]> {
-  const rows = await withTenant(deps.db, tenant, (trx) =>
+function openRuns(deps: MaintenanceDeps, tenant: string, after: string) {
+  return withTenant(deps.db, tenant, (trx) =>
     trx
       .selectFrom('agent_runs')
-      .select('id')
+      .select(['id', 'workflow_started_at'])
       .where('closed_at', 'is', null)
       .where('workflow_started_at', '<', new Date(Date.now() - SETTLED_MS))
       .where('id', '>', after)
@@ -164,21 +180,27 @@ async function openRuns(deps: MaintenanceDeps, tenant: string, after: string): P
       .limit(PAGE)
       .execute(),
   );
-  return rows.map((row) => row.id);
 }
 
 /** How a run's workflow ended, where it has and the run does not know; null while it is running. */
-async function endInTemporal(deps: MaintenanceDeps, tenant: string, run: string): Promise<CloseRunInput | null> {
+async function endInTemporal(
+  deps: MaintenanceDeps,
+  tenant: string,
+  run: string,
+  started: Date,
+): Promise<CloseRunInput | null> {
+  let since = started;
   const as = (end: Pick<CloseRunInput, 'status' | 'reason' | 'message'>): CloseRunInput => ({
     tenant,
     run,
-    giveUp: true,
+    giveUp: Date.now() - since.getTime() > GIVE_UP_MS,
     ...end,
   });
   try {
-    const { status } = await deps.temporal.within(new Date(Date.now() + CALL_MS), () =>
+    const { status, closeTime } = await deps.temporal.within(new Date(Date.now() + CALL_MS), () =>
       deps.temporal.client.workflow.getHandle(workflowIdOf(run)).describe(),
     );
+    if (closeTime) since = closeTime;
     switch (status.name) {
       case 'RUNNING':
       case 'PAUSED':
@@ -212,6 +234,22 @@ function deadAttempts(deps: MaintenanceDeps, tenant: string) {
       .where('deadline_at', '<', new Date())
       .orderBy('deadline_at')
       .limit(PAGE)
+      .execute(),
+  );
+}
+
+/** Calls of closed runs of which it is not known whether they took place: for an hour each time, then now and then. */
+function unknownCalls(deps: MaintenanceDeps, tenant: string) {
+  return withTenant(deps.db, tenant, (trx) =>
+    trx
+      .selectFrom('agent_run_tool_invocations as i')
+      .innerJoin('agent_runs as r', 'r.id', 'i.run_id')
+      .select(['i.run_id', 'i.call_id'])
+      .where('i.state', '=', 'outcome_unknown')
+      .where('r.closed_at', 'is not', null)
+      .where(sql<boolean>`r.closed_at > now() - interval '1 hour'
+        or (r.closed_at > now() - ${ASKED_DAYS} * interval '1 day' and random() < ${NOW_AND_THEN})`)
+      .limit(ASKED_AT_ONCE)
       .execute(),
   );
 }
