@@ -53,7 +53,7 @@ interface Described<Tables, I extends z.ZodObject, O extends z.ZodObject> {
   readonly labels?: readonly DataLabel[];
   /** Arguments a person must be able to trust: recipient, amount, address. */
   readonly sensitiveFields?: readonly (keyof z.output<I> & string)[];
-  /** Arguments never shown outside the catalog and the approver's page. */
+  /** Arguments never shown outside the catalog and the approver's page. Reserved: no agent takes a tool that names any yet. */
   readonly redactedFields?: readonly (keyof z.output<I> & string)[];
   /** Templates over the arguments, `task/{task_id}`: calls with a common key run in order. */
   readonly resourceKeys?: readonly string[];

@@ -115,7 +115,11 @@ function addExport(parent: Command): void {
         let entries = 0;
         try {
           if (format === 'csv') await file.write(`${AUDIT_CSV_HEAD}\n`);
-          for await (const { lines } of session.audit.exportAudit({}, { deadlineMs: LONGEST_MS })) {
+          let begun = '';
+          for await (const part of session.audit.exportAudit({}, { deadlineMs: LONGEST_MS })) {
+            const lines = part.lines.map((line, at) => (at === 0 ? begun + line : line));
+            begun = part.goesOn ? (lines.pop() ?? '') : '';
+            if (lines.length === 0) continue;
             const texts =
               format === 'csv' ? lines.map((line, at) => auditCsv(recordOf(line, entries + at + 1))) : lines;
             await file.write(`${texts.join('\n')}\n`);

@@ -3,8 +3,8 @@ import type { ChainRecord } from '#platform/audit/verify.ts';
 import type { Database } from './tables.ts';
 import { withTenant } from './tenant.ts';
 
-/** Links read in one statement. */
-const PAGE = 1_000;
+/** Links read in one statement; an entry may be as long as what a tool changed. */
+const PAGE = 250;
 const NO_SALT = new Uint8Array();
 
 /** A tenant's chain in its order, page by page, each in its own short transaction. `from` counts from 1. */

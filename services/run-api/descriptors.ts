@@ -68,6 +68,10 @@ export function readDescriptor(catalog: string, wire: Described): ReadDescriptor
     const fine = names.length <= MOST_NAMES && names.every((name) => NAME.test(name));
     that(fine, `${field} must be at most ${MOST_NAMES} names of letters, digits and _ . : -`);
   }
+  that(
+    wire.redactedFields.length === 0,
+    'redacted_fields must be empty: nothing keeps them from the record of a call yet',
+  );
   const { quantities } = wire;
   that(
     quantities.length <= MOST_NAMES && quantities.every((one) => parseQuantity(one) !== null),

@@ -28,7 +28,8 @@ const SECTIONS: readonly Section[] = [
   { name: 'investigation_note', from: 'investigation_notes', where: 'run', order: 'number' },
   { name: 'audit', from: 'audit_log', where: 'run', order: 'id' },
 ];
-const PAGE = 200;
+/** Rows held at once: each may be as long as a tool's result. */
+const PAGE = 50;
 
 /** A bearer grant, with which its reader could act; and what would make references to erased people guessable. */
 const SECRET = ['run_grant', 'salt'];

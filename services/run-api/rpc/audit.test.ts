@@ -6,7 +6,9 @@ import { AuditService } from '#gen/steward/audit/v1/audit_service_pb.ts';
 import { anchorDirectory } from '#platform/audit/anchors.ts';
 import { anchorTenant, sealTenant } from '#platform/database/audit-sealer.ts';
 import { connect as connectDatabase } from '#platform/database/connect.ts';
+import { audit } from '#platform/database/journal.ts';
 import type { Database } from '#platform/database/tables.ts';
+import { withTenant } from '#platform/database/tenant.ts';
 import { connect } from '#platform/grpc/client.ts';
 import { createKeyPair, type KeyPair } from '#platform/identity/key-pair.ts';
 import type { Role } from '#platform/identity/principal.ts';
@@ -109,6 +111,27 @@ test('an export is verified with no server; what was changed in it, or cut off i
   const csv = join(home, 'export.csv');
   expect(await runCli(['audit', 'export', '--format', 'csv', '--out', csv], { env })).toMatchObject({ code: 0 });
   expect((await readFile(csv, 'utf8')).split('\n')[1]).toMatch(/^1,\d{4}-.*,agent\.apply,/);
+});
+
+test('an entry that is longer than a message is exported whole', async () => {
+  const tenant = await bench.tenant();
+  const text = '😀ß'.repeat(300_000);
+  await withTenant(worker.db, tenant, async (trx) => {
+    for (const data of [{ n: 1 }, { text }, { n: 2 }])
+      await audit(trx, tenant, { actor: 'ann@acme', action: 'x.y', data });
+  });
+  await seal(tenant);
+  const lines: string[] = [];
+  await withAudit(tenant, ['auditor'], async (client) => {
+    let begun = '';
+    for await (const part of client.exportAudit({})) {
+      const whole = part.lines.map((line, at) => (at === 0 ? begun + line : line));
+      begun = part.goesOn ? (whole.pop() ?? '') : '';
+      lines.push(...whole);
+    }
+  });
+  const found = lines.map((line) => (JSON.parse(line) as { personal: { data: { text?: string } } }).personal.data);
+  expect(found.some((data) => data.text === text)).toBe(true);
 });
 
 test('the server verifies what it has, against the anchors', async () => {

@@ -8,7 +8,9 @@ import type { CallContext } from '#platform/grpc/bind.ts';
 import type { RunApiDeps } from '../deps.ts';
 
 /** Characters of one message, a little more at most. */
-const PIECE = 200_000;
+const PIECE = 150_000;
+/** Characters of a line that go into one message: with what stands before it less than a message may have, in any script. */
+const LONGEST = 150_000;
 
 /** The sealed chain, piece by piece as the reader takes it. */
 export async function* exportAudit(
@@ -21,7 +23,12 @@ export async function* exportAudit(
   let size = 0;
   for await (const record of readChain(deps.db, tenant)) {
     ctx.signal.throwIfAborted();
-    const line = lineOf(record);
+    let line = lineOf(record);
+    for (; line.length > LONGEST; [lines, size] = [[], 0]) {
+      const cut = isHigh(line.charCodeAt(LONGEST - 1)) ? LONGEST - 1 : LONGEST;
+      yield { lines: [...lines, line.slice(0, cut)], goesOn: true };
+      line = line.slice(cut);
+    }
     lines.push(line);
     size += line.length;
     if (size < PIECE) continue;
@@ -30,3 +37,6 @@ export async function* exportAudit(
   }
   if (lines.length > 0) yield { lines };
 }
+
+/** Whether it is the first half of a pair, which must not be parted. */
+const isHigh = (unit: number): boolean => unit >= 0xd800 && unit <= 0xdbff;

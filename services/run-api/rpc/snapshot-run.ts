@@ -52,12 +52,12 @@ export async function* snapshotRun(
     for await (const lines of linesOf(runId, inTenant)) {
       for (const line of lines) {
         bundle.add(line);
-        if (bundle.waiting >= CHUNK_BYTES) yield { lines: bundle.take() };
+        if (bundle.waiting >= CHUNK_BYTES) yield* bundle.take();
       }
     }
     const { digest, lines } = bundle;
     bundle.add(JSON.stringify({ signature: await deps.signBundle({ tenant, run: runId, digest, lines }, subject) }));
-    yield { lines: bundle.take() };
+    yield* bundle.take();
   } finally {
     const left = (underWay.get(principal.tenant) ?? 1) - 1;
     if (left === 0) underWay.delete(principal.tenant);
@@ -84,9 +84,12 @@ class Bundle {
     return this.#hash.copy().digest('hex');
   }
 
-  take(): Buffer {
+  /** What waits, in pieces that fit into a message: one line may be longer than that. */
+  *take(): Generator<Item, void, undefined> {
     const bytes = Buffer.concat(this.#kept);
     [this.#kept, this.waiting] = [[], 0];
-    return bytes;
+    for (let from = 0; from < bytes.length; from += CHUNK_BYTES) {
+      yield { lines: bytes.subarray(from, from + CHUNK_BYTES) };
+    }
   }
 }

@@ -89,7 +89,8 @@ export type ToolDescriptor = Message<"steward.catalog.v1.ToolDescriptor"> & {
   sensitiveFields: string[];
 
   /**
-   * Argument fields never shown outside the catalog and the approver's page.
+   * Argument fields never shown outside the catalog and the approver's page. Reserved: a tool that names any is refused,
+   * until the record of a call leaves them out.
    *
    * @generated from field: repeated string redacted_fields = 13;
    */
