@@ -46,6 +46,7 @@ const ERASING = 'audit.erase';
 
 /** Bytes are let go of no sooner than this after a signed head had them: the shortest that any tier keeps entries. */
 export const LEAST_KEPT_DAYS = 90;
+const DAY_MS = 86_400_000;
 
 /**
  * Goes over a tenant's chain in its order and compares it with the anchors, whose signatures are checked already.
@@ -92,13 +93,14 @@ class Walk {
     for (const { number, hash } of anchors) {
       if (!heads.has(number)) heads.set(number, hash);
       else if (heads.get(number) !== hash) {
-        const before = Math.max(0, ...[...heads.keys()].filter((one) => one < number));
+        let before = 0;
+        for (const one of heads.keys()) if (one < number && one > before) before = one;
         this.#found('rewritten', before + 1, `two signed anchors of ${number} have different hashes`);
       }
     }
     this.#heads = heads;
-    this.#anchored = Math.max(0, ...heads.keys());
-    this.#prunable = Math.max(0, ...anchors.filter((one) => isTimely(one, anchors)).map(({ number }) => number));
+    this.#anchored = anchors.reduce((most, { number }) => Math.max(most, number), 0);
+    this.#prunable = prunableUpTo(anchors);
   }
 
   take(record: ChainRecord): void {
@@ -221,11 +223,23 @@ class Walk {
   }
 }
 
-/** Whether a statement lets bytes be gone: a head had them long before it. */
-function isTimely({ kind, number, at }: Statement, anchors: readonly Statement[]): boolean {
-  if (kind !== 'pruned') return false;
-  const before = Date.parse(at) - LEAST_KEPT_DAYS * 86_400_000;
-  return anchors.some((head) => head.kind === 'head' && head.number >= number && Date.parse(head.at) <= before);
+/** Up to which number bytes may be gone: a statement says so, and a head had them long before it. */
+function prunableUpTo(anchors: readonly Statement[]): number {
+  const timed = (kind: Statement['kind']) =>
+    anchors
+      .filter((one) => one.kind === kind)
+      .map(({ number, at }) => ({ number, at: Date.parse(at) }))
+      .toSorted((one, other) => one.at - other.at);
+  const heads = timed('head');
+  let [next, reached, prunable] = [0, 0, 0];
+  for (const { number, at } of timed('pruned')) {
+    for (let head = heads[next]; head && head.at <= at - LEAST_KEPT_DAYS * DAY_MS; head = heads[next]) {
+      reached = Math.max(reached, head.number);
+      next += 1;
+    }
+    if (number <= reached) prunable = Math.max(prunable, number);
+  }
+  return prunable;
 }
 
 function missing(first: number, last: number): string {
