@@ -79,13 +79,7 @@ export interface EventData {
   };
   /** The model call waits: its user calls models far more often than others do. */
   'turn.throttled': { readonly calls: number; readonly p99: number; readonly until: number };
-  'budget.exhausted': {
-    readonly level: string;
-    /** What is missing, beside what was left. */
-    readonly need: number;
-    readonly left?: number;
-    readonly until: number;
-  };
+  'budget.exhausted': { readonly level: string; readonly need: number; readonly until: number };
   'budget.raised': { readonly by: string; readonly add: number; readonly limit: number; readonly reason: string };
   'tool.denied': { readonly tool: string; readonly code: string; readonly reason: string };
   'approval.asked': {

@@ -31,14 +31,13 @@ export async function exhausted(
       .limit(1)
       .executeTakeFirst();
     if (shown?.data.level === level && shown.data.need === need) return;
-  } else {
-    await trx
-      .updateTable('agent_runs')
-      .set({ status: 'budget_exceeded', waits_until: until })
-      .where('id', '=', ref.run)
-      .execute();
   }
-  const data = { level, need, left: short.micro, until: until.getTime() };
+  await trx
+    .updateTable('agent_runs')
+    .set({ status: 'budget_exceeded', waits_until: until, waits_for_micro_usd: short.micro + need })
+    .where('id', '=', ref.run)
+    .execute();
+  const data = { level, need, until: until.getTime() };
   await record(trx, ref.tenant, ref.run, { events: [{ kind: 'budget.exhausted', data }] });
 }
 

@@ -126,6 +126,7 @@ export interface RunsTable {
   trace_parent: OrNull<string>;
   typical_micro_usd: OrNull<number>;
   refunded_micro_usd: Generated<number>;
+  waits_for_micro_usd: OrNull<number>;
 }
 
 export interface StepsTable {
