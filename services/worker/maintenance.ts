@@ -47,7 +47,7 @@ const PASS_MS = 3 * 60_000;
 export function createMaintenance(deps: MaintenanceDeps): MaintenanceActivities {
   return {
     reconcile: () =>
-      pass(deps, { looked: 0, closed: 0, failed: 0 }, async (tenant, counts, inTime) => {
+      pass(deps, { looked: 0, closed: 0, settled: 0, failed: 0 }, async (tenant, counts, inTime) => {
         for (let after = ''; inTime(); ) {
           const page = await openRuns(deps, tenant, after);
           for (const { id, workflow_started_at: started } of page) {
@@ -63,35 +63,35 @@ export function createMaintenance(deps: MaintenanceDeps): MaintenanceActivities 
           if (page.length < PAGE) break;
           after = page.at(-1)?.id ?? '';
         }
+        // Side by side: a catalog that is away takes as long as it is waited for.
+        const unknown = await unknownCalls(deps, tenant);
+        await Promise.all(
+          unknown.map((call) =>
+            attempt(deps, counts, { tenant, ...call }, async () => {
+              if (await settleLate(deps.closing, { tenant, run: call.run_id }, call.call_id)) counts.settled += 1;
+            }),
+          ),
+        );
       }),
 
     async sweep() {
-      const swept = await pass(
-        deps,
-        { charged: 0, restarted: 0, promoted: 0, settled: 0, failed: 0 },
-        async (tenant, counts) => {
-          for (const dead of await deadAttempts(deps, tenant)) {
-            await attempt(deps, counts, { tenant, run: dead.run_id }, async () => {
-              const ref = { tenant, run: dead.run_id };
-              const charge = { id: dead.attempt_id, turn: dead.turn };
-              const cost = await withTenant(deps.db, tenant, (trx) => chargeDeadAttempt(trx, ref, charge, new Date()));
-              if (cost > 0) counts.charged += 1;
-            });
-          }
-          const started = await neverStarted(deps, tenant);
-          const promoted = await withTenant(deps.db, tenant, (trx) => startQueued(trx, tenant));
-          for (const call of await unknownCalls(deps, tenant)) {
-            await attempt(deps, counts, { tenant, ...call }, async () => {
-              if (await settleLate(deps.closing, { tenant, run: call.run_id }, call.call_id)) counts.settled += 1;
-            });
-          }
-          counts.restarted += started.length;
-          counts.promoted += promoted.length;
-          await deliver(deps, tenant, [...started, ...promoted]);
-          await watchTenant(deps, tenant);
-          await deps.tracer?.sweep(tenant);
-        },
-      );
+      const swept = await pass(deps, { charged: 0, restarted: 0, promoted: 0, failed: 0 }, async (tenant, counts) => {
+        for (const dead of await deadAttempts(deps, tenant)) {
+          await attempt(deps, counts, { tenant, run: dead.run_id }, async () => {
+            const ref = { tenant, run: dead.run_id };
+            const charge = { id: dead.attempt_id, turn: dead.turn };
+            const cost = await withTenant(deps.db, tenant, (trx) => chargeDeadAttempt(trx, ref, charge, new Date()));
+            if (cost > 0) counts.charged += 1;
+          });
+        }
+        const started = await neverStarted(deps, tenant);
+        const promoted = await withTenant(deps.db, tenant, (trx) => startQueued(trx, tenant));
+        counts.restarted += started.length;
+        counts.promoted += promoted.length;
+        await deliver(deps, tenant, [...started, ...promoted]);
+        await watchTenant(deps, tenant);
+        await deps.tracer?.sweep(tenant);
+      });
       await watchProductNow(deps);
       return swept;
     },
