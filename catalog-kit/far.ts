@@ -16,7 +16,8 @@ const STORE_TRIES = 3;
 
 /** What a far effect does: in the transaction that stores the intent, and after it. */
 export interface FarWork<Prepared> {
-  prepare(trx: KitTransaction): Promise<Prepared>;
+  /** `first`: no attempt before this one can have reached the far side. */
+  prepare(trx: KitTransaction, first: boolean): Promise<Prepared>;
   act(prepared: Prepared): Promise<Outcome>;
 }
 
@@ -58,7 +59,7 @@ async function begin<P>(catalog: Catalog, attempt: Attempt, work: FarWork<P>): P
     const known = await catalog.receipts.claim(trx, claim);
     if (known === null) {
       await consumeGrants(catalog, attempt, trx);
-      return { kind: 'ours', first: true, prepared: await work.prepare(trx) };
+      return { kind: 'ours', first: true, prepared: await work.prepare(trx, true) };
     }
     const found = await fromKnown(catalog, attempt, trx, known);
     if ('answer' in found) return { kind: 'answer', answer: found.answer };
@@ -66,7 +67,7 @@ async function begin<P>(catalog: Catalog, attempt: Attempt, work: FarWork<P>): P
     if (found.intent.effect !== 'keyed') throw outcomeUnknown(key);
     if (!(await catalog.receipts.takeOver(trx, claim, found.intent))) return { kind: 'wait' };
     try {
-      return { kind: 'ours', first: false, prepared: await work.prepare(trx) };
+      return { kind: 'ours', first: false, prepared: await work.prepare(trx, false) };
     } catch (error) {
       // A no now says nothing about what an earlier attempt did.
       throw isRefusal(error) ? outcomeUnknown(key, error) : error;

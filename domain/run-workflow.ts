@@ -77,6 +77,9 @@ export interface DecideApprovalResult {
   readonly state: 'open' | 'approved' | 'denied' | 'expired' | 'void';
 }
 
+/** The raise id of Steward's own hint that what others had reserved is free again. */
+export const FREED_HINT = 'freed';
+
 /** Payload of the signal and Update `raiseBudget`: the amount stands in the ledger. */
 export interface RaiseBudgetSignal {
   readonly raiseId: string;

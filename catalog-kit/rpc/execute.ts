@@ -34,7 +34,14 @@ export async function execute(catalog: Catalog, ctx: CallContext, request: Execu
         case 'keyed':
         case 'unkeyed':
           return await intentFirst(catalog, attempt, {
-            prepare: async (trx) => await tool.run.check?.(toolContext(call, bounds, trx), args),
+            prepare: async (trx, first) => {
+              const toolCtx = toolContext(call, bounds, trx);
+              await tool.run.check?.(toolCtx, args);
+              // What is sent far away cannot be rolled back: what it would spend by now is looked at before.
+              if (first && tool.run.preview !== undefined && grants.some(({ most }) => most !== undefined)) {
+                assertWithin((await tool.run.preview(toolCtx, args)).quantities, grants);
+              }
+            },
             act: async () => packEffect(tool, await tool.run.execute(toolContext(call, bounds), args)),
           });
       }
@@ -44,7 +51,12 @@ export async function execute(catalog: Catalog, ctx: CallContext, request: Execu
 
 /** Refuses an effect that would spend more than was judged, shown and reserved, while it can still be rolled back. */
 function withinGrants(outcome: Outcome, grants: readonly VerifiedExecutionGrant[]): Outcome {
-  for (const [quantity, amount] of Object.entries(outcome.change.quantities)) {
+  assertWithin(outcome.change.quantities, grants);
+  return outcome;
+}
+
+function assertWithin(quantities: Readonly<Record<string, number>>, grants: readonly VerifiedExecutionGrant[]): void {
+  for (const [quantity, amount] of Object.entries(quantities)) {
     for (const { most } of grants) {
       if (most === undefined) continue;
       const granted = Object.hasOwn(most, quantity) ? (most[quantity] ?? 0) : 0;
@@ -55,7 +67,6 @@ function withinGrants(outcome: Outcome, grants: readonly VerifiedExecutionGrant[
       );
     }
   }
-  return outcome;
 }
 
 /** A read leaves nothing behind, so it may be repeated; but not under a key that was settled as never to run. */

@@ -1,5 +1,6 @@
 import { sql, type Transaction } from 'kysely';
 import { monthOfAccount, tenantMonthAccount, userMonthAccount } from '#domain/ids.ts';
+import { FREED_HINT } from '#domain/run-workflow.ts';
 import { type NewAlarm, STEPS, untoldAlarms } from './alarms.ts';
 import { storableJson } from './storable.ts';
 import type { Database } from './tables.ts';
@@ -50,7 +51,7 @@ const TOLD_EVERY = '1 minute';
  */
 export async function tellOfFreed(trx: Transaction<Database>, tenant: string, now: Date): Promise<number[]> {
   const [month, users] = [tenantMonthAccount(now.getTime()), userMonthAccount(now.getTime(), '')];
-  const payload = storableJson({ raiseId: 'freed' });
+  const payload = storableJson({ raiseId: FREED_HINT });
   const { rows } = await sql<{ id: number }>`
     with waiting as (
       select r.id, r.created_at, s.data ->> 'level' as level, r.acting_user, r.waits_for_micro_usd as wants

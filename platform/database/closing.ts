@@ -33,14 +33,14 @@ export function createCloseStore(deps: CloseStoreDeps): CloseStore {
         openedCalls(trx, ref).where('i.state', 'in', ['started', 'outcome_unknown']).orderBy('i.call_id').execute(),
       );
       const first = rows[0];
-      if (first) await verifyRow(deps.grants, ref, first);
+      if (first) await verifyRow(deps.grants, ref, first, { expired: true });
       return rows.map((row) => ({ ...toOpened(row), callId: row.call_id }));
     },
 
     async close(ref, end) {
       const closed = await withTenant(deps.db, ref.tenant, async (trx) => {
         const run = await readRun(trx, ref);
-        await verifyRow(deps.grants, ref, run);
+        await verifyRow(deps.grants, ref, run, { expired: true });
         await lockRemainders(trx, ref.tenant, ref.run, new Date());
         const before = await lockRun(trx, ref);
         const unread =

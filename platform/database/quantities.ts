@@ -123,6 +123,13 @@ export async function settleQuantities(
     where run_id = ${run} and call_id = ${call} and state <> 'released'`.execute(trx);
 }
 
+/** What runs held that were closed by a worker of an earlier release: as `closeQuantities`. */
+export async function closeOldQuantities(trx: Transaction<Database>, tenant: string): Promise<void> {
+  await sql`
+    update quantity_windows q set state = 'spent' from agent_runs r
+    where q.tenant = ${tenant} and q.state = 'held' and r.id = q.run_id and r.closed_at is not null`.execute(trx);
+}
+
 /**
  * At the end of a run: nothing of it can begin any more, so what its calls of unknown outcome held counts as spent when it
  * was last let begin, and slides out of the windows. Where it is learned that nothing took place, it is given back.

@@ -82,8 +82,9 @@ export async function verifyRow(
   verifier: RunGrantVerifier,
   ref: RunRef,
   row: Pick<RunRow, 'run_grant' | 'trace_parent'>,
+  options: { readonly expired?: boolean } = {},
 ): Promise<void> {
-  const grant = await verifier.verify(row.run_grant);
+  const grant = await verifier.verify(row.run_grant, options);
   if (grant.tenant !== ref.tenant || grant.run !== ref.run) {
     throw new StewardError('GRANT_MISMATCH', `The grant of run ${ref.run} is for another run or tenant.`);
   }

@@ -40,6 +40,16 @@ export function parseArguments(
   return { args: null, malformed: grown.slice(0, MALFORMED_KEPT) };
 }
 
+/** An answer that was cut at its cap: a call that has no arguments in it may have been cut before them, and must not run. */
+export function asFarAs(content: readonly AssistantBlock[], stop: ModelStop): AssistantBlock[] {
+  if (stop !== 'length') return [...content];
+  return content.map((block) =>
+    block.type === 'tool_call' && block.args !== null && Object.keys(block.args).length === 0
+      ? { ...block, args: null, malformed: '(the answer was cut off here)' }
+      : block,
+  );
+}
+
 /** The value where it is text, else none. */
 export function text(value: unknown): string {
   return typeof value === 'string' ? value : '';

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { AssistantBlock, ModelStop, Usage } from '#domain/conversation.ts';
 import type { StewardError } from '#domain/errors.ts';
 import type { ModelAnswer, ModelRequest } from '#domain/ports/model.ts';
-import { badAnswer, IN_FLIGHT_TOKENS, parseArguments, requireSound, text } from './answer-parts.ts';
+import { asFarAs, badAnswer, IN_FLIGHT_TOKENS, parseArguments, requireSound, text } from './answer-parts.ts';
 import { inputTokenUpperBound, PROVIDER } from './anthropic-request.ts';
 import { tokenUpperBound } from './tokens.ts';
 
@@ -106,7 +106,7 @@ export class AnswerReader {
     const stop = this.#stopOf();
     const all = this.#content();
     // Nothing of a refused answer may run.
-    const content = stop === 'refusal' ? all.filter((block) => block.type === 'text') : all;
+    const content = stop === 'refusal' ? all.filter((block) => block.type === 'text') : asFarAs(all, stop);
     requireSound(content, stop);
     return { content, stop, usage: this.usage(), model: this.#model ?? this.#request.model, requestId };
   }
@@ -147,7 +147,8 @@ export class AnswerReader {
     if (typeof cache_creation_input_tokens === 'number') this.#counts.cacheWrite = cache_creation_input_tokens;
     const reasoning = usage.output_tokens_details?.thinking_tokens;
     if (typeof reasoning === 'number') this.#counts.reasoning = reasoning;
-    this.#outputIsFinal = final;
+    // A last count that does not say how much was written leaves what the first one guessed.
+    this.#outputIsFinal = final && typeof output_tokens === 'number';
   }
 
   /** What was received says nothing of thinking: providers bill it whole and show a summary or nothing of it. */

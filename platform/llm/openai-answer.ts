@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { AssistantBlock, ModelStop, Usage } from '#domain/conversation.ts';
 import type { ModelAnswer, ModelRequest } from '#domain/ports/model.ts';
-import { badAnswer, IN_FLIGHT_TOKENS, parseArguments, requireSound, text } from './answer-parts.ts';
+import { asFarAs, badAnswer, IN_FLIGHT_TOKENS, parseArguments, requireSound, text } from './answer-parts.ts';
 import { inputTokenUpperBound, PROVIDER } from './openai-request.ts';
 import { tokenUpperBound } from './tokens.ts';
 
@@ -128,7 +128,7 @@ export class OpenAiAnswerReader {
     const all = this.#content();
     const stop = this.#stopOf(all);
     // Nothing of a refused answer may run.
-    const content = stop === 'refusal' ? all.filter((block) => block.type === 'text') : all;
+    const content = stop === 'refusal' ? all.filter((block) => block.type === 'text') : asFarAs(all, stop);
     requireSound(content, stop);
     return { content, stop, usage: this.usage(), model: this.#model ?? this.#request.model, requestId };
   }

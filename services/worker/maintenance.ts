@@ -10,6 +10,7 @@ import { chargeDeadAttempt } from '#platform/database/budget.ts';
 import { tellOfFreed, watchBudget } from '#platform/database/budget-watch.ts';
 import { enqueue } from '#platform/database/outbox.ts';
 import { PRODUCT, tellOfProduct, watchProduct } from '#platform/database/product-watch.ts';
+import { closeOldQuantities } from '#platform/database/quantities.ts';
 import type { Database } from '#platform/database/tables.ts';
 import { listTenants, withTenant } from '#platform/database/tenant.ts';
 import type { Temporal } from '#platform/temporal/client.ts';
@@ -64,7 +65,7 @@ export function createMaintenance(deps: MaintenanceDeps): MaintenanceActivities 
           after = page.at(-1)?.id ?? '';
         }
         // Side by side: a catalog that is away takes as long as it is waited for.
-        const unknown = await unknownCalls(deps, tenant);
+        const unknown = inTime() ? await unknownCalls(deps, tenant) : [];
         await Promise.all(
           unknown.map((call) =>
             attempt(deps, counts, { tenant, ...call }, async () => {
@@ -107,10 +108,13 @@ export function createMaintenance(deps: MaintenanceDeps): MaintenanceActivities 
 
 /** What the budget tree is watched for behind the runs' backs, told to the log. */
 async function watchTenant(deps: MaintenanceDeps, tenant: string): Promise<void> {
-  const { told, outbox } = await withTenant(deps.db, tenant, async (trx) => ({
-    told: await watchBudget(trx, tenant),
-    outbox: [...(await tellOfProduct(trx, tenant)), ...(await tellOfFreed(trx, tenant, new Date()))],
-  }));
+  const { told, outbox } = await withTenant(deps.db, tenant, async (trx) => {
+    await closeOldQuantities(trx, tenant);
+    return {
+      told: await watchBudget(trx, tenant),
+      outbox: [...(await tellOfProduct(trx, tenant)), ...(await tellOfFreed(trx, tenant, new Date()))],
+    };
+  });
   for (const alarm of told) deps.log.warn({ tenant, alarm }, 'budget alarm');
   await deliver(deps, tenant, outbox);
 }
@@ -245,10 +249,12 @@ function unknownCalls(deps: MaintenanceDeps, tenant: string) {
       .selectFrom('agent_run_tool_invocations as i')
       .innerJoin('agent_runs as r', 'r.id', 'i.run_id')
       .select(['i.run_id', 'i.call_id'])
-      .where('i.state', '=', 'outcome_unknown')
+      // One that was let begin while its run was being closed is left as started.
+      .where('i.state', 'in', ['started', 'outcome_unknown'])
       .where('r.closed_at', 'is not', null)
       .where(sql<boolean>`r.closed_at > now() - interval '1 hour'
         or (r.closed_at > now() - ${ASKED_DAYS} * interval '1 day' and random() < ${NOW_AND_THEN})`)
+      .orderBy(sql`random()`)
       .limit(ASKED_AT_ONCE)
       .execute(),
   );

@@ -166,6 +166,9 @@ export async function startWorkers(
     activities: { ...activities, ...createUndoActivities(parts) },
     maxConcurrentActivityTaskExecutions: options.slots,
     maxCachedWorkflows: options.cachedRuns,
+    // Of ten polls, so many are for tasks of other workers' runs: a task queue has four partitions, and one without a poll
+    // keeps its tasks for up to a minute.
+    nonStickyToStickyPollRatio: 0.5,
     // A dead worker's runs go to another one a second later, not ten.
     stickyQueueScheduleToStartTimeout: '1s',
     maxHeartbeatThrottleInterval: '800ms',
@@ -182,7 +185,10 @@ export async function startWorkers(
       tracer: parts.tracer,
     }),
     maxConcurrentActivityTaskExecutions: 3,
-    maxCachedWorkflows: 5,
+    // Its workflows are short: all polls are for new ones.
+    maxCachedWorkflows: 0,
+    maxHeartbeatThrottleInterval: '800ms',
+    defaultHeartbeatThrottleInterval: '800ms',
   });
   return {
     async run() {

@@ -1,6 +1,11 @@
 import { condition, sleep } from '@temporalio/workflow';
 import type { ConfirmDecisionResult } from '#domain/ports/run-activities.ts';
-import { type DecideApprovalSignal, MAX_SIGNED_DECISION, type RaiseBudgetSignal } from '#domain/run-workflow.ts';
+import {
+  type DecideApprovalSignal,
+  FREED_HINT,
+  MAX_SIGNED_DECISION,
+  type RaiseBudgetSignal,
+} from '#domain/run-workflow.ts';
 
 /** So many messages that turned out to say nothing true, and what came in is looked into ever more rarely. */
 export const BAD_SIGNALS_HEARD = 20;
@@ -34,6 +39,8 @@ export class Inbox {
   readonly #questions = new Map<string, Question>();
   #raises = 0;
   #raisesSeen = 0;
+  /** Whether the last one was a hint of the sweeper's. */
+  #hinted = false;
   #quietUntil = 0;
   #badSignals: number;
 
@@ -106,7 +113,9 @@ export class Inbox {
   }
 
   addRaise(signal: RaiseBudgetSignal): void {
-    if (typeof signal === 'object' && signal !== null) this.#raises += 1;
+    if (typeof signal !== 'object' || signal === null) return;
+    this.#raises += 1;
+    this.#hinted = signal.raiseId === FREED_HINT;
   }
 
   /** True once a raise came in; false once `until` has passed. */
@@ -127,7 +136,8 @@ export class Inbox {
 
   /** A raise was looked into and was too small, or none. */
   raiseDidNotHelp(): void {
-    this.#inVain();
+    // Steward's own hints are true when they are given, and others may be faster: they spoil nobody's word.
+    if (!this.#hinted) this.#inVain();
   }
 
   #inVain(): void {

@@ -108,10 +108,17 @@ export async function carryOut(
 
 /**
  * Puts an order's fields back as they were before a change, and takes its money movements back. Refuses with
- * CHANGED_SINCE where the order is no longer as the change left it, or a gift card no longer holds what it was given.
+ * CHANGED_SINCE where the order is no longer as the change left it, or a gift card no longer holds what it was given;
+ * `whilePending`: also where it is not pending any more.
  */
-export async function takeBack(ctx: Context, id: string, change: Change): Promise<Change> {
+export async function takeBack(ctx: Context, id: string, change: Change, whilePending: boolean): Promise<Change> {
   const order = await requireOrder(ctx, id, { lock: true });
+  if (whilePending && !order.status.includes('pending')) {
+    throw refuse(
+      'CHANGED_SINCE',
+      `The order ${id} is ${order.status} by now, so this cannot be undone. Look at it first.`,
+    );
+  }
   const own = change.fields.filter(({ record }) => record === recordOf(id));
   // A change to what was there already has nothing to take back.
   if (own.length === 0) return { summary: `nothing to undo on ${id}`, fields: [], quantities: {} };

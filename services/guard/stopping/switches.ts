@@ -49,16 +49,16 @@ export async function setSwitch(deps: GuardDeps, wanted: NewSwitch): Promise<Swi
       throw new StewardError('LIMIT_REACHED', `${standing} switches stand already. Kill a wider scope, or lift some.`);
     }
     const { tenant, id, scope, target, mode, action, reason, drill, by } = wanted;
-    const made = await trx
+    await trx
       .insertInto('kill_switches')
       .values({ tenant, id, scope, target, mode, action, reason, drill, set_by: by })
-      .onConflict((conflict) => conflict.column('id').doNothing())
-      .returning('id')
-      .executeTakeFirst();
-    // Ids are unique across tenants, and another one's row is not to be seen.
-    if (!made) {
-      throw new StewardError('REQUEST_ID_REUSED', `Request id ${id} is taken. NOTHING WAS STOPPED: take a random one.`);
-    }
+      .execute()
+      .catch((error: unknown) => {
+        // Ids are unique across tenants, and another one's row is not to be seen.
+        if ((error as { code?: unknown }).code !== '23505') throw error;
+        const message = `Request id ${id} is taken. NOTHING WAS STOPPED: take a random one.`;
+        throw new StewardError('REQUEST_ID_REUSED', message, { cause: error });
+      });
     const data = { switch: id, scope, target, mode, action, reason, drill };
     await audit(trx, tenant, { actor: by, action: mode === 'kill' ? 'switch.kill' : 'switch.safe_mode', data });
     await hint(trx, tenant);
@@ -77,6 +77,8 @@ export async function liftSwitch(
   more: Readonly<Record<string, unknown>> = {},
 ): Promise<SwitchRow | null> {
   return withTenant(deps.db, one.tenant, async (trx) => {
+    // Whoever lets runs go on has read that it stands, or that it does not.
+    await lockSwitches(trx, one.tenant, one.scope === 'product');
     const row = await trx
       .updateTable('kill_switches')
       .set({ lifted_by: by, lift_reason: reason, lifted_at: sql<Date>`clock_timestamp()` })

@@ -80,6 +80,9 @@ export async function topUp(
   return balance === undefined ? {} : { balance };
 }
 
+/** The month in an account's name. */
+const MONTH = '/[0-9]{4}-[0-9]{2}';
+
 /** False where it has been made before. */
 async function topUpMonth(
   trx: Transaction<Database>,
@@ -93,7 +96,8 @@ async function topUpMonth(
   const made = await trx
     .selectFrom('ledger_entries')
     .select(['amount_micro_usd', 'by_subject', 'reason'])
-    .where('account', '=', account)
+    // Of any month: a repeat may come after midnight.
+    .where(sql<boolean>`regexp_replace(account, ${MONTH}, '') = ${account.replace(new RegExp(MONTH), '')}`)
     .where('raise_id', '=', raise.id)
     .executeTakeFirst();
   if (made !== undefined) {

@@ -8,6 +8,7 @@ import { enqueue } from '#platform/database/outbox.ts';
 import type { Database, UndoStepsTable, UndosTable } from '#platform/database/tables.ts';
 import { withTenant } from '#platform/database/tenant.ts';
 import type { CallContext } from '#platform/grpc/bind.ts';
+import { RUN_GRANT_DAYS } from '#platform/identity/grants.ts';
 import { Checks } from '../checks.ts';
 import type { RunApiDeps } from '../deps.ts';
 import { newRunId } from '../run-id.ts';
@@ -85,6 +86,13 @@ async function begin(trx: Transaction<Database>, run: LockedRun, asked: Asked): 
       { details: { status: run.status } },
     );
   }
+  if (Date.now() - run.created_at.getTime() > (RUN_GRANT_DAYS - 1) * 86_400_000) {
+    throw new StewardError(
+      'WRONG_STATE',
+      `Run ${run.id} began ${RUN_GRANT_DAYS} days ago or more: its grant, by which catalogs would know it, is over. ` +
+        'Take its effects back by hand: steward run get shows them.',
+    );
+  }
   const steps = await stepsOf(trx, run.id, asked.callIds);
   const { tenant } = run;
   const id = newRunId();
@@ -129,6 +137,17 @@ async function stepsOf(trx: Transaction<Database>, run: string, callIds: readonl
     .where('has_effect', '=', true)
     .where('state', 'in', ['done', 'outcome_unknown'])
     .$if(callIds.length > 0, (query) => query.where('call_id', 'in', [...callIds]))
+    // What is left first, so that asking again goes on where so many were undone.
+    .orderBy((eb) =>
+      eb.exists(
+        eb
+          .selectFrom('agent_run_undo_steps as s')
+          .select('s.call_id')
+          .whereRef('s.run_id', '=', 'agent_run_tool_invocations.run_id')
+          .whereRef('s.call_id', '=', 'agent_run_tool_invocations.call_id')
+          .where('s.state', '=', 'undone'),
+      ),
+    )
     .orderBy('ended_at', (order) => order.desc().nullsFirst())
     .orderBy('turn', 'desc')
     .orderBy('ordinal', 'desc')

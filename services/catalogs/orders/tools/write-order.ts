@@ -12,6 +12,8 @@ interface OrderWrite<I extends z.ZodRawShape> {
   readonly sensitiveFields?: readonly (keyof z.output<z.ZodObject<I>> & string)[];
   readonly quantities?: readonly string[];
   readonly action: string;
+  /** It can be undone only as long as the order could still be changed so. */
+  readonly undoWhilePending?: boolean;
   /** What the call does to the order as it stands, or its refusal. Reads only. */
   plan(
     ctx: Context,
@@ -28,7 +30,7 @@ const output = z.strictObject({ order });
  * same plan, and undo puts both back.
  */
 export function writeOrder<I extends z.ZodRawShape>(spec: OrderWrite<I>): Tool {
-  const { plan, action, input, ...described } = spec;
+  const { plan, action, input, undoWhilePending = false, ...described } = spec;
   const planned = async (ctx: Context, args: Record<string, unknown>, lock: boolean) => {
     const before = await requireOrder(ctx, String(args.order_id), { lock });
     const owner = await ownerOf(ctx, before.user_id, lock);
@@ -54,7 +56,7 @@ export function writeOrder<I extends z.ZodRawShape>(spec: OrderWrite<I>): Tool {
       ctx: Context,
       recorded: { readonly args: Record<string, unknown>; readonly change: Parameters<typeof takeBack>[2] },
     ) {
-      return await takeBack(ctx, String(recorded.args.order_id), recorded.change);
+      return await takeBack(ctx, String(recorded.args.order_id), recorded.change, undoWhilePending);
     },
   };
   return defineTool(tool as unknown as TransactionalTool<OrdersTables, z.ZodObject, typeof output>);

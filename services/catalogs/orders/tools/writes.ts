@@ -31,7 +31,7 @@ export const cancelPendingOrder = writeOrder({
   plan(_ctx, order, owner, { reason }) {
     if (order.status !== 'pending') throw notPending(order);
     if (!REASONS.includes(reason)) throw refuse('INVALID_REASON', `The reason must be one of: ${REASONS.join(', ')}.`);
-    const twins = order.payment_history.map((entry): Payment => ({ ...entry, transaction_type: 'refund' }));
+    const twins = refundsOf(order.payment_history);
     const cards = new Set(owner.payment_methods.filter(({ source }) => source === 'gift_card').map(({ id }) => id));
     const total = twins.reduce((sum, { amount_cents }) => sum + amount_cents, 0);
     return {
@@ -45,6 +45,17 @@ export const cancelPendingOrder = writeOrder({
   },
 });
 
+/** What was paid by each method and not refunded yet, as refunds. */
+function refundsOf(history: readonly Payment[]): Payment[] {
+  const paid = new Map<string, number>();
+  for (const { transaction_type: type, amount_cents: cents, payment_method_id: method } of history) {
+    paid.set(method, (paid.get(method) ?? 0) + (type === 'refund' ? -cents : cents));
+  }
+  return [...paid]
+    .filter(([, cents]) => cents > 0)
+    .map(([payment_method_id, amount_cents]) => ({ transaction_type: 'refund', amount_cents, payment_method_id }));
+}
+
 /** Sends an order elsewhere. */
 export const modifyPendingOrderAddress = writeOrder({
   name: 'modify_pending_order_address',
@@ -53,6 +64,7 @@ export const modifyPendingOrderAddress = writeOrder({
   input: ADDRESS_FIELDS,
   sensitiveFields: ['address1', 'address2', 'city', 'zip'],
   action: 'address modified',
+  undoWhilePending: true,
   plan(_ctx, order, _owner, args) {
     if (!order.status.includes('pending')) throw notPending(order);
     const address = addressOf(args);
@@ -70,6 +82,7 @@ export const modifyPendingOrderPayment = writeOrder({
   sensitiveFields: ['payment_method_id'],
   quantities: ['refund.cents', 'charge.cents'],
   action: 'payment modified',
+  undoWhilePending: true,
   plan(_ctx, order, owner, { payment_method_id }) {
     if (!order.status.includes('pending')) throw notPending(order);
     const method = methodOf(owner, payment_method_id);
