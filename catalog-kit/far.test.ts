@@ -201,6 +201,21 @@ test('definitely not sent this time says nothing about the time before', async (
   expect((await run.resolve(call)).case).toBe('inDoubt');
 });
 
+test.each(['post_note', 'ring_note'])(
+  '%s: more than was looked at is refused before anything is sent',
+  async (tool) => {
+    const call = await run.prepare(tool, { text: 'hi' });
+    const within = async (most: Record<string, number>) => {
+      const executionGrants = [await run.grantFor(call.record, undefined, most)];
+      return (await run.execute({ ...call, executionGrants })).outcome;
+    };
+    expect(await within({ letters: 0 })).toMatchObject({ case: 'refusal', value: { code: 'QUANTITY_EXCEEDED' } });
+    expect(reached).toEqual([]);
+    expect(await within({ letters: 1 })).toMatchObject({ case: 'receipt' });
+    expect(reached).toEqual([call.record.key]);
+  },
+);
+
 test('a refused check leaves no intent', async () => {
   const call = await run.prepare('post_note', { text: 'nonsense' });
   expect((await run.execute(call)).outcome).toMatchObject({ case: 'refusal', value: { code: 'NONSENSE' } });

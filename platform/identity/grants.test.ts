@@ -114,6 +114,18 @@ test('what is signed is what is read', async () => {
   expect(answer).toMatchObject(decision);
 });
 
+test('an expired run grant still says whose run it was, to what ends it, and to nothing else', async () => {
+  const later = new Date(Date.now() + 61 * 86_400_000);
+  const verifier = runGrantVerifier(runApi.jwks, { now: () => later });
+  const token = kinds[0]?.token ?? '';
+  await expect(verifier.verify(token)).rejects.toMatchObject({ code: 'GRANT_EXPIRED' });
+  expect(await verifier.verify(token, { expired: true })).toMatchObject({ run: runGrant.run, tenant: runGrant.tenant });
+  await expect(verifier.verify(token)).rejects.toMatchObject({ code: 'GRANT_EXPIRED' });
+  await expect(verifier.verify(`${token.slice(0, -4)}AAAA`, { expired: true })).rejects.toMatchObject({
+    code: 'GRANT_INVALID',
+  });
+});
+
 test('a run grant lives 60 days, an execution grant two minutes, a decision as long as its approval', async () => {
   const days = ((await runs.verify(kinds[0]?.token ?? '')).expiresAt.getTime() - Date.now()) / 86_400_000;
   expect(Math.round(days)).toBe(60);

@@ -233,6 +233,25 @@ test.each([
   expect(await failure(ask({ maxAnswerBytes: 10_000 }))).toMatchObject({ code, details });
 });
 
+test('a last count that leaves out what was written is no count of it', async () => {
+  streams(
+    start(),
+    text('word '.repeat(200)),
+    event({ type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage: {} }),
+    event({ type: 'message_stop' }),
+  );
+  expect((await ask()).usage.output).toBeGreaterThan(200);
+});
+
+test('a call that was cut before its arguments is malformed, not one without arguments', async () => {
+  const cut = (reason: string) =>
+    streams(start(), block(0, { type: 'tool_use', id: 't1', name: 'close_all', input: {} }), end(reason));
+  cut('max_tokens');
+  expect(await ask()).toMatchObject({ stop: 'length', content: [{ tool: 'close_all', args: null }] });
+  cut('tool_use');
+  expect(await ask()).toMatchObject({ stop: 'tool_use', content: [{ tool: 'close_all', args: {} }] });
+});
+
 test('what the format may gain is passed over; thinking keeps fields nobody knows', async () => {
   const known = { type: 'thinking', thinking: '', signature: '', era: 5 };
   streams(

@@ -155,6 +155,22 @@ test('a payment moves from one method to another', async () => {
   expect(await balanceOf('mira_holt_1', 'gift_mira')).toBe(23_450);
 });
 
+test('a cancelled order pays back what was paid and not paid back yet, however often its payment was moved', async () => {
+  await run.call('modify_pending_order_payment', { order_id: LAMP_AND_KETTLE, payment_method_id: 'card_mira' });
+  await run.call('cancel_pending_order', { order_id: LAMP_AND_KETTLE, reason: 'no longer needed' });
+  const { payment_history: history } = (await orderOf(LAMP_AND_KETTLE)) as { payment_history: JsonObject[] };
+  expect(history.slice(3)).toEqual([
+    { transaction_type: 'refund', amount_cents: 13_450, payment_method_id: 'card_mira' },
+  ]);
+  expect(await balanceOf('mira_holt_1', 'gift_mira')).toBe(23_450);
+});
+
+test('what was changed of a pending order is not taken back once it is on its way', async () => {
+  const moved = await run.call('modify_pending_order_address', { order_id: LAMP_AND_KETTLE, ...ADDRESS });
+  await database.query("update orders.orders set status = 'processed' where order_id = $1", [LAMP_AND_KETTLE]);
+  expect(await run.undo(moved.record)).toMatchObject({ case: 'refusal', value: { code: 'CHANGED_SINCE' } });
+});
+
 const swap = (order_id: string, item_ids: string[], new_item_ids: string[], payment_method_id: string) => ({
   order_id,
   item_ids,

@@ -106,6 +106,22 @@ test('a run is not started where its user has nothing left', async () => {
   });
 });
 
+test('a top-up that is repeated in the next month is the one that was made', async () => {
+  const tenant = await bench.tenant();
+  const budget = as(tenant);
+  const top = { requestId: 'midnight', level: Level.TENANT_MONTH, addMicroUsd: 100n, reason: 'more' } as const;
+  const { balance } = await budget.topUp(top);
+  await bench.database.query(
+    "insert into steward.ledger_accounts (tenant, id, limit_micro_usd) values ($1, 'tenant-month/2020-01', 1)",
+    [tenant],
+  );
+  await bench.database.query(
+    "update steward.ledger_entries set account = 'tenant-month/2020-01' where tenant = $1 and raise_id = 'midnight'",
+    [tenant],
+  );
+  expect((await budget.topUp(top)).balance?.limitMicroUsd).toBe(balance?.limitMicroUsd);
+});
+
 test('the product level is for people of the platform tenant, and holds for all tenants', async () => {
   const [platform, other] = [await bench.tenant(), await bench.tenant()];
   const product = (value: bigint) => ({ case: 'product', value: { monthMicroUsd: number(value) } }) as const;
