@@ -29,8 +29,8 @@ export interface AnchorStore {
   add(tenant: string, anchor: Anchor): Promise<void>;
   /** All lines of a tenant, oldest first; empty where there are none. */
   read(tenant: string): Promise<string[]>;
-  /** The oldest line and the newest ones: what one needs who goes on. Empty where there are none. */
-  ends(tenant: string): Promise<string[]>;
+  /** The newest lines, of those up to a time where one is given. Empty where there are none. */
+  newest(tenant: string, upTo?: Date): Promise<string[]>;
 }
 
 /** One file per tenant in a directory, one line per anchor, only ever appended to. */
@@ -55,17 +55,15 @@ export function anchorDirectory(directory: string): AnchorStore {
         return noneWhereMissing(error);
       }
     },
-    async ends(tenant) {
+    async newest(tenant, upTo) {
       try {
         const file = await open(pathOf(tenant), 'r');
         try {
           const { size } = await file.stat();
-          const at = async (position: number) => {
-            const { buffer, bytesRead } = await file.read(Buffer.alloc(END_BYTES), 0, END_BYTES, position);
+          return await linesUpTo(size, upTo, async (position, length) => {
+            const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, position);
             return buffer.toString('utf8', 0, bytesRead);
-          };
-          const [first = ''] = linesOf(await at(0));
-          return [first, ...linesOf(await at(Math.max(0, size - END_BYTES)))];
+          });
         } finally {
           await file.close();
         }
@@ -74,6 +72,26 @@ export function anchorDirectory(directory: string): AnchorStore {
       }
     },
   };
+}
+
+/** Some dozens of lines, the newest up to a time; the file grows in the order of time, so halving finds the place. */
+async function linesUpTo(
+  size: number,
+  upTo: Date | undefined,
+  read: (position: number, length: number) => Promise<string>,
+): Promise<string[]> {
+  if (upTo === undefined) return linesOf(await read(Math.max(0, size - END_BYTES), END_BYTES));
+  let [low, high] = [0, size];
+  while (high - low > END_BYTES) {
+    const middle = Math.floor((low + high) / 2);
+    const [, ...whole] = linesOf(await read(middle, END_BYTES));
+    const first = whole.map(parse).find((one) => one !== undefined);
+    if (first !== undefined && Date.parse(first.statement.at) <= upTo.getTime()) low = middle;
+    else high = middle;
+  }
+  const before = Math.max(0, low - END_BYTES);
+  const lines = linesOf(await read(before, high - before + END_BYTES));
+  return lines.filter((one) => Date.parse(parse(one)?.statement.at ?? '') <= upTo.getTime());
 }
 
 /** Some dozens of lines. */
@@ -129,6 +147,14 @@ function parse(text: string): Anchor | undefined {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * What lines say of a tenant, whoever signed them: for those whom it makes more careful only. The keys of earlier years
+ * need not be at hand.
+ */
+export function statementsOf(lines: readonly string[], tenant: string): Statement[] {
+  return lines.flatMap((text) => parse(text)?.statement ?? []).filter((said) => said.tenant === tenant);
 }
 
 /** Reads a public key set. Throws INVALID_REQUEST where it is none. */

@@ -1,5 +1,5 @@
 import { type Kysely, sql, type Transaction } from 'kysely';
-import { type AnchorStore, readAnchors, signStatement } from '#platform/audit/anchors.ts';
+import { type AnchorStore, signStatement, statementsOf } from '#platform/audit/anchors.ts';
 import { LEAST_KEPT_DAYS } from '#platform/audit/verify.ts';
 import type { PrivateJwk } from '#platform/identity/key-pair.ts';
 import { audit } from './journal.ts';
@@ -19,7 +19,7 @@ export interface PruneDeps {
 /**
  * Lets go of the bytes of a tenant's entries that have outlived the longest tier it ever had (free 90 days, pro 1 year,
  * enterprise 7 years) by a day, by the time that is hashed: a beginning of the chain, whose links stay. The signed
- * statement that says so is in the other store before anything goes; where nothing was signed so long ago, nothing goes.
+ * statement that says so is in the other store before anything goes; what was not signed so long ago stays.
  * Returns how many went; at most a batch.
  */
 export function pruneTenant({ db, store, key }: PruneDeps, tenant: string, batch = BATCH): Promise<number> {
@@ -45,11 +45,13 @@ export function pruneTenant({ db, store, key }: PruneDeps, tenant: string, batch
       select number, hash from next
       where number < coalesce((select min(number) from next where not outlived), 9223372036854775807)
       order by number desc limit 1`.execute(trx);
-    const last = rows[0];
-    if (!last) return 0;
-    const { d: _, ...own } = key;
-    const [first] = readAnchors(await store.ends(tenant), { keys: [own] }, tenant).anchors;
-    if (!first || now.getTime() - Date.parse(first.at) < LEAST_KEPT_DAYS * DAY_MS) return 0;
+    if (!rows[0]) return 0;
+    // What the verifier asks for: a head that had them so long ago.
+    const long = new Date(now.getTime() - LEAST_KEPT_DAYS * DAY_MS);
+    const heads = statementsOf(await store.newest(tenant, long), tenant).filter(({ kind }) => kind === 'head');
+    const anchored = heads.at(-1)?.number ?? 0;
+    if (anchored <= head.pruned_number) return 0;
+    const last = rows[0].number <= anchored ? rows[0] : await linkAt(trx, tenant, anchored);
     const said = { tenant, number: last.number, hash: last.hash.toString('hex'), at: now.toISOString() };
     await store.add(tenant, signStatement(key, { kind: 'pruned', ...said }));
     const { numDeletedRows } = await trx
@@ -67,6 +69,15 @@ export function pruneTenant({ db, store, key }: PruneDeps, tenant: string, batch
     await trx.updateTable('audit_heads').set({ pruned_number: last.number }).where('tenant', '=', tenant).execute();
     return Number(numDeletedRows);
   });
+}
+
+function linkAt(trx: Transaction<Database>, tenant: string, number: number) {
+  return trx
+    .selectFrom('audit_chain')
+    .select(['number', 'hash'])
+    .where('tenant', '=', tenant)
+    .where('number', '=', number)
+    .executeTakeFirstOrThrow();
 }
 
 /** What the log says of the run of a person, and is no deed of another one. */

@@ -1,6 +1,6 @@
 import { type Kysely, sql, type Transaction } from 'kysely';
 import { StewardError } from '#domain/errors.ts';
-import { type AnchorStore, readAnchors, signStatement } from '#platform/audit/anchors.ts';
+import { type AnchorStore, signStatement, statementsOf } from '#platform/audit/anchors.ts';
 import { CHAIN_RULES, type ChainRules } from '#platform/audit/chain.ts';
 import type { PrivateJwk } from '#platform/identity/key-pair.ts';
 import type { Database } from './tables.ts';
@@ -126,7 +126,7 @@ export function anchorTenant(
     if (!head || head.number === head.anchored_number) return null;
     const age = Date.now() - (head.anchored_at?.getTime() ?? 0);
     if (head.number - head.anchored_number < every && age < afterMs) return null;
-    await assertContinues(trx, store, key, tenant);
+    await assertContinues(trx, store, tenant);
     const at = new Date();
     const said = { tenant, number: head.number, hash: head.hash.toString('hex'), at: at.toISOString() };
     await store.add(tenant, signStatement(key, { kind: 'head', ...said }));
@@ -140,15 +140,8 @@ export function anchorTenant(
 }
 
 /** What the database says of its anchors is not believed: the other store does. */
-async function assertContinues(
-  trx: Transaction<Database>,
-  store: AnchorStore,
-  key: PrivateJwk,
-  tenant: string,
-): Promise<void> {
-  const { d: _, ...own } = key;
-  const { anchors } = readAnchors(await store.ends(tenant), { keys: [own] }, tenant);
-  const last = anchors.findLast(({ kind }) => kind === 'head');
+async function assertContinues(trx: Transaction<Database>, store: AnchorStore, tenant: string): Promise<void> {
+  const last = statementsOf(await store.newest(tenant), tenant).findLast(({ kind }) => kind === 'head');
   if (!last) return;
   const link = await trx
     .selectFrom('audit_chain')

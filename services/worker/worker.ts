@@ -166,9 +166,6 @@ export async function startWorkers(
     activities: { ...activities, ...createUndoActivities(parts) },
     maxConcurrentActivityTaskExecutions: options.slots,
     maxCachedWorkflows: options.cachedRuns,
-    // Of ten polls, so many are for tasks of other workers' runs: a task queue has four partitions, and one without a poll
-    // keeps its tasks for up to a minute.
-    nonStickyToStickyPollRatio: 0.5,
     // A dead worker's runs go to another one a second later, not ten.
     stickyQueueScheduleToStartTimeout: '1s',
     maxHeartbeatThrottleInterval: '800ms',
@@ -185,7 +182,7 @@ export async function startWorkers(
       tracer: parts.tracer,
     }),
     maxConcurrentActivityTaskExecutions: 3,
-    // Its workflows are short: all polls are for new ones.
+    // With a cache of a few, new workflows waited for up to a minute after a start: no poll was at their queue.
     maxCachedWorkflows: 0,
     maxHeartbeatThrottleInterval: '800ms',
     defaultHeartbeatThrottleInterval: '800ms',
