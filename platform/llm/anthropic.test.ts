@@ -273,6 +273,16 @@ test('what the format may gain is passed over; thinking keeps fields nobody know
   ]);
 });
 
+test('a gateway that gave up says nothing of what the provider has billed; the provider does', async () => {
+  say = (res) => res.writeHead(504, { 'content-type': 'text/html' }).end('<h1>Gateway Timeout</h1>');
+  expect(await failure(ask())).toMatchObject({ code: 'MODEL_UNAVAILABLE', details: { unobserved: true, status: 504 } });
+  const body = JSON.stringify({ type: 'error', error: { type: 'timeout_error', message: 'Too slow.' } });
+  say = (res) => res.writeHead(504, { 'content-type': 'application/json' }).end(body);
+  expect((await failure(ask())).details).not.toHaveProperty('unobserved');
+  say = (res) => res.writeHead(503, { 'content-type': 'text/html' }).end('<h1>Unavailable</h1>');
+  expect((await failure(ask())).details).not.toHaveProperty('unobserved');
+});
+
 test('an answer that is no stream was perhaps billed; a failure is told once, not retried', async () => {
   say = (res) => res.writeHead(200, { 'content-type': 'text/html' }).end('<h1>Welcome</h1>');
   expect(await failure(ask())).toMatchObject({ code: 'MODEL_BAD_ANSWER', details: { unobserved: true } });

@@ -39,7 +39,7 @@ export function toModelError(failure: Failure): StewardError {
   const { error, endedBy, usage } = failure;
   const known = (error ?? {}) as ProviderError;
   const status = typeof known.status === 'number' ? known.status : null;
-  const told = status !== null || typeof known.type === 'string';
+  const told = typeof known.type === 'string' || (status !== null && !GATEWAYS.has(status));
   const details = {
     ...(usage === null ? {} : { usage }),
     ...(usage === null && !told && !neverSent(error) ? { unobserved: true } : {}),
@@ -62,6 +62,9 @@ export function toModelError(failure: Failure): StewardError {
     ? as('MODEL_UNAVAILABLE', 'The model provider could not be reached. Try again.')
     : as('MODEL_CUT_OFF', 'The connection to the model broke off within its answer. Try again.');
 }
+
+/** What stands between says these where the provider may well have answered, and billed. In the provider's own words they are told. */
+const GATEWAYS: ReadonlySet<number> = new Set([408, 499, 502, 504, 522, 524]);
 
 /** An account without money is told as a rate limit, and waiting does not help. */
 const UNPAID: ReadonlySet<unknown> = new Set(['insufficient_quota', 'billing_hard_limit_reached', 'billing_error']);
