@@ -15,6 +15,11 @@ export interface Principal {
   /** The user a service acts for; null where it, or anyone else, acts for itself. */
   readonly onBehalfOf: string | null;
   readonly expiresAt: Date;
+  /**
+   * What the user it acts for may do in the catalogs, as the issuer says. Left out: it says nothing, and a run gets what
+   * its tools need.
+   */
+  readonly permissions?: readonly string[];
 }
 
 /** Turns a bearer token into its principal, or refuses with TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED,

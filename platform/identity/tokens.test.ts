@@ -52,6 +52,14 @@ test('a good token gives its principal', async () => {
   expect(principal.expiresAt.getTime()).toBeGreaterThan(Date.now() + 50_000);
 });
 
+test('what the issuer says of permissions is kept, and nothing where it says nothing', async () => {
+  expect(await verifier.verify(await custom({ permissions: ['orders:read', 'orders:read'] }))).toMatchObject({
+    permissions: ['orders:read'],
+  });
+  expect(await verifier.verify(await custom({}))).not.toHaveProperty('permissions');
+  expect(await codeOf(await custom({ permissions: 'all' }))).toBe('TOKEN_INVALID');
+});
+
 test('a worker needs no tenant', async () => {
   const principal = await verifier.verify(await issuer.token({ tenant: '', subject: 'worker', roles: ['worker'] }));
   expect(principal).toMatchObject({ tenant: '', roles: ['worker'], onBehalfOf: null });

@@ -29,6 +29,7 @@ const claims = z.object({
   tenant: z.union([z.literal(''), name(100)]).optional(),
   roles: z.array(z.enum(ROLES)).min(1).max(ROLES.length),
   on_behalf_of: name(200).optional(),
+  permissions: z.array(name(100)).max(500).optional(),
   exp: z.number(),
 });
 
@@ -68,12 +69,13 @@ function toPrincipal(payload: JWTPayload): Principal {
     const fault = parsed.error.issues[0];
     throw refuse(`claim ${fault?.path.join('.') || '?'}: ${fault?.message ?? 'wrong'}`);
   }
-  const { sub, tenant = '', roles, on_behalf_of: onBehalfOf = null, exp } = parsed.data;
+  const { sub, tenant = '', roles, on_behalf_of: onBehalfOf = null, permissions, exp } = parsed.data;
   if (tenant === '' && roles.some((role) => role !== 'worker')) throw refuse('it names no tenant');
   if (onBehalfOf !== null && !roles.includes('service')) {
     throw refuse('only tokens with the role service may act on behalf of a user');
   }
-  return { tenant, subject: sub, roles: [...new Set(roles)], onBehalfOf, expiresAt: new Date(exp * 1000) };
+  const known = permissions === undefined ? {} : { permissions: [...new Set(permissions)] };
+  return { tenant, subject: sub, roles: [...new Set(roles)], onBehalfOf, expiresAt: new Date(exp * 1000), ...known };
 }
 
 async function verifyToken(token: string, options: VerifierOptions, keys: JWTVerifyGetKey): Promise<Principal> {
@@ -96,8 +98,8 @@ async function verifyToken(token: string, options: VerifierOptions, keys: JWTVer
 
 /**
  * Verifies bearer JWTs: signature by a key of the set (EdDSA, RS256, ES256 only), issuer, audience, expiry (5 s of
- * tolerance), and the claims `sub`, `tenant`, `roles`, `on_behalf_of`. Keeps the last 1,000 good ones for a minute, since
- * callers send the same one many times.
+ * tolerance), and the claims `sub`, `tenant`, `roles`, `on_behalf_of`, `permissions`. Keeps the last 1,000 good ones for a
+ * minute, since callers send the same one many times.
  */
 export function createVerifier(options: VerifierOptions): Verifier {
   const keys = openKeySet(options.jwks);
@@ -126,13 +128,16 @@ export interface TokenClaims {
   readonly subject: string;
   readonly roles: readonly Role[];
   readonly onBehalfOf?: string;
+  /** Left out: the token says nothing of permissions. */
+  readonly permissions?: readonly string[];
 }
 
 /** Signs a token for local use, valid from now on. Whether the claims are acceptable is the verifier's affair. */
 export async function mintToken(key: PrivateJwk, token: TokenClaims, ttlSeconds: number): Promise<string> {
   const issuedAt = Math.floor(Date.now() / 1000);
   const onBehalfOf = token.onBehalfOf === undefined ? {} : { on_behalf_of: token.onBehalfOf };
-  return await new SignJWT({ tenant: token.tenant, roles: [...token.roles], ...onBehalfOf })
+  const permissions = token.permissions === undefined ? {} : { permissions: [...token.permissions] };
+  return await new SignJWT({ tenant: token.tenant, roles: [...token.roles], ...onBehalfOf, ...permissions })
     .setProtectedHeader({ alg: 'EdDSA', kid: key.kid, typ: 'at+jwt' })
     .setIssuer(token.issuer)
     .setAudience(token.audience)

@@ -31,6 +31,7 @@ export interface Caller {
   readonly subject?: string;
   readonly roles?: readonly Role[];
   readonly onBehalfOf?: string;
+  readonly permissions?: readonly string[];
 }
 
 /** A real run-api on a real Postgres, with its callers. */

@@ -247,6 +247,18 @@ test('a version that was replaced is for services and operators, not for users',
   await start(['operator'], 'b'.repeat(64));
 });
 
+test('a token that says what its user may do starts no run that may do more', async () => {
+  const tenant = await bench.tenant();
+  const as = (permissions: readonly string[]) =>
+    bench.as({ tenant, subject: 'shop', roles: ['service'], onBehalfOf: 'ann@acme', permissions }).runs;
+  const refused = await stewardErrorOf(as([]).startRun({ ...good, requestId: 'p-1' }));
+  expect(refused).toMatchObject({ code: 'NOT_PERMITTED', message: expect.stringContaining('narrowing.tools') });
+  const needed = String(refused.details.missing).split(' ');
+  await as(needed).startRun({ ...good, requestId: 'p-2' });
+  const [, ...fewer] = needed;
+  expect((await stewardErrorOf(as(fewer).startRun({ ...good, requestId: 'p-3' }))).code).toBe('NOT_PERMITTED');
+});
+
 test('the daily cap queues until midnight, the month refuses, a limit of 0 refuses', async () => {
   const tenant = await bench.tenant({ max_runs_per_day: 2 });
   const runs = [await bench.start(tenant), await bench.start(tenant), await bench.start(tenant)];

@@ -38,10 +38,9 @@ export async function startRun(
     const earlier = await findEarlier(trx, principal, asked);
     if (earlier !== undefined) return { earlier, given: null };
     const continued = await readContinued(trx, principal, asked);
-    return {
-      earlier,
-      given: narrow(await findVersion(trx, principal, asked), asked, continued, deps.knownModels),
-    };
+    const given = narrow(await findVersion(trx, principal, asked), asked, continued, deps.knownModels);
+    assertPermitted(principal, given.permissions);
+    return { earlier, given };
   });
   const begun =
     known.given === null ? { id: known.earlier, outbox: null } : await begin(deps, ctx, tenant, asked, known.given);
@@ -131,5 +130,17 @@ async function findVersion(trx: Transaction<Database>, { roles }: Principal, ask
   throw new StewardError(
     'NOT_PERMITTED',
     `Version ${row.hash} of agent ${row.name} is not the current one. Start without a version, or have a service do it.`,
+  );
+}
+
+/** Throws NOT_PERMITTED where tools of the run need what the user of the token may not do. */
+function assertPermitted({ permissions, onBehalfOf, subject }: Principal, needed: readonly string[]): void {
+  const missing = permissions === undefined ? [] : needed.filter((one) => !permissions.includes(one));
+  if (missing.length === 0) return;
+  throw new StewardError(
+    'NOT_PERMITTED',
+    `The token does not give ${onBehalfOf ?? subject} ${missing.join(', ')}, which tools of this agent need. ` +
+      'Leave them out with narrowing.tools, or get a token that does.',
+    { details: { missing: missing.join(' ') } },
   );
 }
