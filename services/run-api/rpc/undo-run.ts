@@ -130,14 +130,14 @@ type Step = Pick<
 
 /** The effects that are asked for, the one that was completed last first. Throws NOT_FOUND where one is no effect. */
 async function stepsOf(trx: Transaction<Database>, run: string, callIds: readonly string[]): Promise<Step[]> {
-  const effects = await trx
+  const chosen = await trx
     .selectFrom('agent_run_tool_invocations')
-    .select(['call_id', 'tool', 'state', 'undoable'])
+    .select(['call_id', 'tool', 'state', 'undoable', 'ended_at', 'turn', 'ordinal'])
     .where('run_id', '=', run)
     .where('has_effect', '=', true)
     .where('state', 'in', ['done', 'outcome_unknown'])
     .$if(callIds.length > 0, (query) => query.where('call_id', 'in', [...callIds]))
-    // What is left first, so that asking again goes on where so many were undone.
+    // What is left is chosen first, so that asking again goes on where so many were undone.
     .orderBy((eb) =>
       eb.exists(
         eb
@@ -153,6 +153,10 @@ async function stepsOf(trx: Transaction<Database>, run: string, callIds: readonl
     .orderBy('ordinal', 'desc')
     .limit(MOST_EFFECTS)
     .execute();
+  const endOf = ({ ended_at: at }: (typeof chosen)[number]): number => at?.getTime() ?? Number.POSITIVE_INFINITY;
+  const effects = chosen.toSorted(
+    (one, other) => compare(endOf(other), endOf(one)) || other.turn - one.turn || other.ordinal - one.ordinal,
+  );
   const found = new Set(effects.map((effect) => effect.call_id));
   const missing = callIds.find((id) => !found.has(id));
   if (missing !== undefined) {
@@ -182,3 +186,5 @@ async function stepsOf(trx: Transaction<Database>, run: string, callIds: readonl
     return { call_id, tool, state: 'pending', error_code: null, error_message: null, ended_at: null };
   });
 }
+
+const compare = (one: number, other: number): number => (one === other ? 0 : one - other);
