@@ -54,7 +54,7 @@ export async function tellOfFreed(trx: Transaction<Database>, tenant: string, no
   const payload = storableJson({ raiseId: FREED_HINT });
   const { rows } = await sql<{ id: number }>`
     with waiting as (
-      select r.id, r.created_at, s.data ->> 'level' as level, r.acting_user, r.waits_for_micro_usd as wants
+      select r.id, r.created_at, s.data ->> 'level' as level, r.acting_user, coalesce(r.waits_for_micro_usd, (s.data ->> 'need')::int8) as wants
       from agent_runs r cross join lateral (select e.data from agent_run_events e
         where e.run_id = r.id and e.kind = 'budget.exhausted' order by e.sequence desc limit 1) s
       where r.tenant = ${tenant} and r.status = 'budget_exceeded' and r.closed_at is null

@@ -53,7 +53,9 @@ export function fitConversation(talk: Conversation, run: RunRow, options: FitOpt
   if (options.mayShorten && cuts.length > 0) return shorten(talk, run, options, cuts, end);
   for (const through of [cuts.at(-1) ?? 0, end]) {
     const last = leavingOut(Math.max(through, run.handles_through));
-    if (tokensOf(last) <= marks.most) return { kind: 'fits', messages: last, handlesThrough: through };
+    // Never back: what was left out once stays out.
+    const handlesThrough = through > run.handles_through ? through : null;
+    if (tokensOf(last) <= marks.most) return { kind: 'fits', messages: last, handlesThrough };
   }
   return tokens <= marks.most ? { kind: 'fits', messages, handlesThrough: null } : { kind: 'too_long', tokens };
 }

@@ -64,7 +64,7 @@ export function toModelError(failure: Failure): StewardError {
 }
 
 /** What stands between says these where the provider may well have answered, and billed. In the provider's own words they are told. */
-const GATEWAYS: ReadonlySet<number> = new Set([408, 499, 502, 504, 522, 524]);
+const GATEWAYS: ReadonlySet<number> = new Set([408, 499, 504, 524]);
 
 /** An account without money is told as a rate limit, and waiting does not help. */
 const UNPAID: ReadonlySet<unknown> = new Set(['insufficient_quota', 'billing_hard_limit_reached', 'billing_error']);

@@ -40,6 +40,8 @@ const NOW_AND_THEN = 0.01;
 const ASKED_AT_ONCE = 20;
 /** A pass begins no further tenant or page after this; its schedule starts the next one. */
 const PASS_MS = 3 * 60_000;
+/** The same for asking what became of calls of closed runs. Both together end before the activity's own time does. */
+const LATE_MS = 30_000;
 
 /**
  * The background jobs. Each goes tenant by tenant, in bounded pages; what fails for one tenant or run is counted and
@@ -47,8 +49,9 @@ const PASS_MS = 3 * 60_000;
  */
 export function createMaintenance(deps: MaintenanceDeps): MaintenanceActivities {
   return {
-    reconcile: () =>
-      pass(deps, { looked: 0, closed: 0, settled: 0, failed: 0 }, async (tenant, counts, inTime) => {
+    async reconcile() {
+      const counts = { looked: 0, closed: 0, settled: 0, failed: 0 };
+      await pass(deps, counts, PASS_MS, async (tenant, _, inTime) => {
         for (let after = ''; inTime(); ) {
           const page = await openRuns(deps, tenant, after);
           for (const { id, workflow_started_at: started } of page) {
@@ -64,8 +67,10 @@ export function createMaintenance(deps: MaintenanceDeps): MaintenanceActivities 
           if (page.length < PAGE) break;
           after = page.at(-1)?.id ?? '';
         }
-        // Side by side: a catalog that is away takes as long as it is waited for.
-        const unknown = inTime() ? await unknownCalls(deps, tenant) : [];
+      });
+      // After all runs: a catalog that is away takes as long as it is waited for.
+      return pass(deps, counts, LATE_MS, async (tenant) => {
+        const unknown = await unknownCalls(deps, tenant);
         await Promise.all(
           unknown.map((call) =>
             attempt(deps, counts, { tenant, ...call }, async () => {
@@ -73,32 +78,38 @@ export function createMaintenance(deps: MaintenanceDeps): MaintenanceActivities 
             }),
           ),
         );
-      }),
+      });
+    },
 
     async sweep() {
-      const swept = await pass(deps, { charged: 0, restarted: 0, promoted: 0, failed: 0 }, async (tenant, counts) => {
-        for (const dead of await deadAttempts(deps, tenant)) {
-          await attempt(deps, counts, { tenant, run: dead.run_id }, async () => {
-            const ref = { tenant, run: dead.run_id };
-            const charge = { id: dead.attempt_id, turn: dead.turn };
-            const cost = await withTenant(deps.db, tenant, (trx) => chargeDeadAttempt(trx, ref, charge, new Date()));
-            if (cost > 0) counts.charged += 1;
-          });
-        }
-        const started = await neverStarted(deps, tenant);
-        const promoted = await withTenant(deps.db, tenant, (trx) => startQueued(trx, tenant));
-        counts.restarted += started.length;
-        counts.promoted += promoted.length;
-        await deliver(deps, tenant, [...started, ...promoted]);
-        await watchTenant(deps, tenant);
-        await deps.tracer?.sweep(tenant);
-      });
+      const swept = await pass(
+        deps,
+        { charged: 0, restarted: 0, promoted: 0, failed: 0 },
+        PASS_MS,
+        async (tenant, counts) => {
+          for (const dead of await deadAttempts(deps, tenant)) {
+            await attempt(deps, counts, { tenant, run: dead.run_id }, async () => {
+              const ref = { tenant, run: dead.run_id };
+              const charge = { id: dead.attempt_id, turn: dead.turn };
+              const cost = await withTenant(deps.db, tenant, (trx) => chargeDeadAttempt(trx, ref, charge, new Date()));
+              if (cost > 0) counts.charged += 1;
+            });
+          }
+          const started = await neverStarted(deps, tenant);
+          const promoted = await withTenant(deps.db, tenant, (trx) => startQueued(trx, tenant));
+          counts.restarted += started.length;
+          counts.promoted += promoted.length;
+          await deliver(deps, tenant, [...started, ...promoted]);
+          await watchTenant(deps, tenant);
+          await deps.tracer?.sweep(tenant);
+        },
+      );
       await watchProductNow(deps);
       return swept;
     },
 
     deliverOutbox: () =>
-      pass(deps, { delivered: 0, failed: 0 }, async (tenant, counts) => {
+      pass(deps, { delivered: 0, failed: 0 }, PASS_MS, async (tenant, counts) => {
         const done = await deliver(deps, tenant, 'due', PAGE);
         counts.delivered += done.delivered;
         counts.failed += done.failed;
@@ -133,10 +144,11 @@ async function watchProductNow(deps: MaintenanceDeps): Promise<void> {
 async function pass<Counts extends Record<string, number> & { failed: number }>(
   deps: MaintenanceDeps,
   counts: Counts,
+  ms: number,
   work: (tenant: string, counts: Counts, inTime: () => boolean) => Promise<void>,
 ): Promise<Counts> {
   const context = Context.current();
-  const end = Date.now() + PASS_MS;
+  const end = Date.now() + ms;
   const inTime = (): boolean => Date.now() < end && !context.cancellationSignal.aborted;
   context.heartbeat();
   const timer = setInterval(() => context.heartbeat(), HEARTBEAT_MS);

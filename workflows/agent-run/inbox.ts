@@ -11,6 +11,8 @@ import {
 export const BAD_SIGNALS_HEARD = 20;
 const FIRST_QUIET_MS = 60_000;
 const LONGEST_QUIET_MS = 15 * 60_000;
+/** The sweeper tells a run that waits no more often. */
+const HINTED_EVERY_MS = 60_000;
 /** Messages kept per approval while one is being looked into. */
 const KEPT = 5;
 
@@ -41,6 +43,7 @@ export class Inbox {
   #raisesSeen = 0;
   /** Whether the last one was a hint of the sweeper's. */
   #hinted = false;
+  #excusedAt = 0;
   #quietUntil = 0;
   #badSignals: number;
 
@@ -136,8 +139,11 @@ export class Inbox {
 
   /** A raise was looked into and was too small, or none. */
   raiseDidNotHelp(): void {
-    // Steward's own hints are true when they are given, and others may be faster: they spoil nobody's word.
-    if (!this.#hinted) this.#inVain();
+    // Steward's own hints come once a minute at most and are true when they are given, but others may be faster: such a one
+    // spoils nobody's word. Whoever sends more of them is no hint.
+    const excused = this.#hinted && Date.now() - this.#excusedAt >= HINTED_EVERY_MS;
+    if (excused) this.#excusedAt = Date.now();
+    else this.#inVain();
   }
 
   #inVain(): void {
