@@ -184,7 +184,7 @@ async function grant(test: TestStack, tenant: string, user: string, run: string)
 }
 
 /** Written in the background, of things that have happened before. */
-const BACKGROUND = /^steward\.(audit_|outbox$|run_traces$)/;
+const BACKGROUND = /^steward\.(audit_|outbox$|run_traces$|tenant_baselines$)/;
 /** Shared by all runs of a tenant. */
 const SHARED_BY_RUNS = /^steward\.(audit_|outbox$|run_traces$|ledger_|quantity_|tenant)/;
 
